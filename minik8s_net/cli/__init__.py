@@ -1,0 +1,2 @@
+"""The minik8s command. Quick to start: heavy imports only inside the commands that need them.
+"""

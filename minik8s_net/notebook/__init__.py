@@ -1,0 +1,2 @@
+"""The cluster in Jupyter: rich display, widgets, magics. Talks to the API only.
+"""

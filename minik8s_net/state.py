@@ -1,0 +1,72 @@
+"""Where a cluster keeps what must survive: one folder per cluster, 0700, removed by `down`.
+
+    NAME/cluster.json      the configuration it was made with
+    NAME/owned.json        what we own outside the folder (processes, names in /run/netns): see boot/record.py
+    NAME/store.db          the objects (SQLite)
+    NAME/pki/              our CA and the API server's certificate
+    NAME/kubeconfig        0600
+    NAME/ipam/NODE/ADDR    one file per leased pod address
+    NAME/pods/UID/         a pod's volumes and logs (logs/CONTAINER/ATTEMPT.log)
+    NAME/log/              controller.log, runtime.log, supervisor.log
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def home() -> Path:
+    """`$MINIK8S_HOME`, else the XDG state folder, else (no writable home) a private folder in /tmp."""
+    if explicit := os.environ.get("MINIK8S_HOME"):
+        return Path(explicit)
+    if xdg := os.environ.get("XDG_STATE_HOME"):
+        return Path(xdg) / "minik8s"
+    user_home = Path(os.environ.get("HOME", "/nonexistent"))
+    if user_home != Path("/") and os.access(user_home, os.W_OK) and user_home.stat().st_uid == os.getuid():
+        return user_home / ".local" / "state" / "minik8s"
+    return Path(f"/tmp/minik8s-{os.getuid()}")
+
+
+@dataclass(frozen=True)
+class State:
+    """The state folder of one cluster. Only names paths; creating them is the owner's business."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, cluster: str) -> State:
+        return cls(home() / cluster)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "cluster.json"
+
+    @property
+    def owned(self) -> Path:
+        return self.root / "owned.json"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "store.db"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "kubeconfig"
+
+    @property
+    def ipam(self) -> Path:
+        return self.root / "ipam"
+
+    @property
+    def pods(self) -> Path:
+        return self.root / "pods"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"

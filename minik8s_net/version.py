@@ -1,0 +1,3 @@
+"""The one place that knows this project's version."""
+
+__version__ = "0.1.0"
