@@ -1,0 +1,131 @@
+"""Manifests: reading them (YAML or JSON, several documents, a folder, stdin, or a Python object) and applying them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..api.errors import StatusError, is_not_found
+from .http import Api, Json
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be read: says the file, the line and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What applying (or deleting) one object did, as kubectl words it: `service/web created`."""
+
+    what: str
+    verb: Literal["created", "configured", "unchanged", "deleted"]
+    obj: Json
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.verb}"
+
+
+def read(source: str | Path) -> list[Json]:
+    """Objects of a file, a folder of .yaml/.yml/.json files, or `-` (stdin). Lists are taken apart."""
+    if str(source) == "-":
+        return parse(sys.stdin.read(), "standard input")
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml", ".json"})
+        if not files:
+            raise ManifestError(f"{path}: no .yaml, .yml or .json file in this folder")
+        return [obj for file in files for obj in read(file)]
+    try:
+        return parse(path.read_text(), str(path))
+    except FileNotFoundError:
+        raise ManifestError(f'the path "{path}" does not exist') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def parse(text: str, name: str = "manifest") -> list[Json]:
+    """Objects of a YAML (or JSON) text. Raises ManifestError naming the line."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = [d for d in yaml.load_all(text, Loader=_strings_for_dates(loader)) if d is not None]
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{name}: error parsing YAML: {error}") from None
+    return [obj for document in documents for obj in _objects(document, name)]
+
+
+def _objects(document: Any, name: str) -> Iterator[Json]:
+    if not isinstance(document, dict):
+        raise ManifestError(f"{name}: expected an object with apiVersion and kind, found {type(document).__name__}")
+    if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+        for item in document["items"]:
+            yield from _objects(item, name)
+        return
+    for field in ("apiVersion", "kind"):
+        if not document.get(field):
+            raise ManifestError(f"{name}: {field} not set")
+    yield document
+
+
+def _strings_for_dates(base: Any) -> Any:
+    """YAML reads `2026-01-01` as a date; Kubernetes (JSON) knows only strings."""
+    loader = type("Loader", (base,), {})
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in base.yaml_implicit_resolvers.items()
+    }
+    return loader
+
+
+def apply(api: Api, objects: list[Json], namespace: str | None = None) -> Iterator[Applied]:
+    """Create or update each object by server-side apply. Kinds and namespaces are looked up before anything is written.
+
+    Raises StatusError at the first refusal; what came before it stands, as with kubectl.
+    """
+    targets = [(obj, api.resource_of(obj["apiVersion"], obj["kind"])) for obj in objects]
+    for obj, resource in targets:
+        metadata = obj.get("metadata") or {}
+        if not metadata.get("name"):
+            raise StatusError(422, "Invalid", f"{obj['kind']}: metadata.name: Required value: name is required")
+        inside = metadata.get("namespace") or namespace or api.namespace
+        path = resource.path(inside, metadata["name"])
+        before = _version(api, path)
+        after = api.request(
+            "PATCH",
+            path,
+            obj,
+            query={"fieldManager": "minik8s", "force": "true", "fieldValidation": "Strict"},
+            content_type="application/apply-patch+yaml",
+        )
+        now = after["metadata"]["resourceVersion"]
+        verb: Literal["created", "configured", "unchanged"]
+        verb = "created" if before is None else "unchanged" if before == now else "configured"
+        yield Applied(f"{resource.qualified}/{metadata['name']}", verb, after)
+
+
+def delete(api: Api, objects: list[Json], namespace: str | None = None, missing_ok: bool = False) -> Iterator[Applied]:
+    """Delete each object named, in order. A missing one raises unless `missing_ok`."""
+    for obj in objects:
+        resource = api.resource_of(obj["apiVersion"], obj["kind"])
+        metadata = obj.get("metadata") or {}
+        path = resource.path(metadata.get("namespace") or namespace or api.namespace, metadata.get("name", ""))
+        try:
+            gone = api.request("DELETE", path)
+        except StatusError as error:
+            if missing_ok and is_not_found(error):
+                continue
+            raise
+        yield Applied(f"{resource.qualified}/{metadata.get('name')}", "deleted", gone)
+
+
+def _version(api: Api, path: str) -> str | None:
+    try:
+        return str(api.request("GET", path)["metadata"]["resourceVersion"])
+    except StatusError as error:
+        if is_not_found(error):
+            return None
+        raise
