@@ -23,6 +23,7 @@ class Applied:
     what: str
     verb: Literal["created", "configured", "unchanged", "deleted"]
     obj: Json
+    path: str
 
     def __str__(self) -> str:
         return f"{self.what} {self.verb}"
@@ -104,7 +105,7 @@ def apply(api: Api, objects: list[Json], namespace: str | None = None) -> Iterat
         now = after["metadata"]["resourceVersion"]
         verb: Literal["created", "configured", "unchanged"]
         verb = "created" if before is None else "unchanged" if before == now else "configured"
-        yield Applied(f"{resource.qualified}/{metadata['name']}", verb, after)
+        yield Applied(f"{resource.qualified}/{metadata['name']}", verb, after, path)
 
 
 def delete(api: Api, objects: list[Json], namespace: str | None = None, missing_ok: bool = False) -> Iterator[Applied]:
@@ -119,7 +120,7 @@ def delete(api: Api, objects: list[Json], namespace: str | None = None, missing_
             if missing_ok and is_not_found(error):
                 continue
             raise
-        yield Applied(f"{resource.qualified}/{metadata.get('name')}", "deleted", gone)
+        yield Applied(f"{resource.qualified}/{metadata.get('name')}", "deleted", gone, path)
 
 
 def _version(api: Api, path: str) -> str | None:

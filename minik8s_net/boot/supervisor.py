@@ -1,0 +1,134 @@
+"""The supervisor: starts the runtime and the controller of one cluster, and starts again what dies.
+
+In Kubernetes: systemd, which keeps containerd and the kubelet alive. It lives in the host's own namespaces, touches no
+kernel state, and holds nothing: kill it, and `minik8s up` starts another that adopts what is running, by the record.
+The controller joins the runtime's namespaces, so when the runtime dies the controller goes too (it notices by itself)
+and both start anew. With healing off (`up --no-heal`) it starts each part once and then only waits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from ..config import ClusterConfig
+from ..runtime import daemon as runtime
+from ..state import State
+from .record import Process, Record, locked
+
+log = logging.getLogger(__name__)
+PARTS = ("runtime", "controller")
+CRASH_WINDOW, CRASH_LIMIT = 10.0, 5  # seconds; restarts within them before we slow down
+
+
+class Supervisor:
+    """Keeps one runtime and one controller alive."""
+
+    def __init__(self, config: ClusterConfig, state: State) -> None:
+        self.config, self.state, self.record = config, state, Record(state)
+        self._starts: dict[str, list[float]] = {part: [] for part in PARTS}
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        while True:
+            runtime_process, controller_process = self._ensure()
+            self._wait_for_end_of([runtime_process, controller_process])
+            if not self.config.heal:
+                signal.pause()
+            for pid in [pid for pid, child in self._children.items() if child.poll() is not None]:
+                del self._children[pid]
+
+    def _ensure(self) -> tuple[Process, Process]:
+        """Both parts running, started if need be. The controller's imports overlap with the runtime's start."""
+        z = self.record.alive("runtime")
+        controller = self.record.alive("controller")
+        if z and controller:
+            return z, controller
+        if controller:  # its runtime is gone, and with it the namespaces it has joined
+            controller.end((signal.SIGTERM, 0.5), (signal.SIGKILL, 2))
+        self._note_start("controller")
+        child = self._spawn_controller()
+        controller = self.record.set("controller", child.pid)
+        if not z:
+            self._note_start("runtime")
+            runtime.remove_names(self.state)
+            try:
+                z = self.record.set("runtime", runtime.start(self.state, self.config.name))
+            except Exception as error:
+                log.exception("the runtime does not start")
+                (self.state.root / "failed").write_text(str(error))
+                controller.end((signal.SIGKILL, 2))
+                raise SystemExit(1) from error
+        assert child.stdin
+        try:
+            child.stdin.write(f"{z.pid}\n".encode())
+            child.stdin.close()
+        except BrokenPipeError:
+            log.error("the controller ended before it was told its runtime; its log says why")
+        return z, controller
+
+    def _spawn_controller(self) -> subprocess.Popen[bytes]:
+        with open(self.state.logs / "controller.log", "ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "minik8s_net.boot.controller", str(self.state.root)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._children[child.pid] = child
+        return child
+
+    def _note_start(self, part: str) -> None:
+        """A part that keeps dying is started more and more slowly, so that a broken machine stays usable."""
+        now = time.monotonic()
+        recent = self._starts[part] = [t for t in self._starts[part] if now - t < CRASH_WINDOW] + [now]
+        if len(recent) > CRASH_LIMIT:
+            log.error("%s died %d times in %.0f s; waiting", part, len(recent) - 1, CRASH_WINDOW)
+            time.sleep(CRASH_WINDOW)
+
+    def _wait_for_end_of(self, processes: list[Process]) -> None:
+        poll, fds = select.poll(), []
+        try:
+            for process in processes:
+                try:
+                    fds.append(os.pidfd_open(process.pid))
+                except ProcessLookupError:
+                    return
+                poll.register(fds[-1], select.POLLIN)
+            if all(process.alive() for process in processes):
+                poll.poll()
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def main(folder: str) -> None:
+    """`python -m minik8s_net.boot.supervisor STATE_FOLDER`: the first process of a cluster."""
+    from pathlib import Path
+
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
+    signal.signal(signal.SIGTERM, _stop)
+    state = State(Path(folder))
+    config = ClusterConfig.from_dict(json.loads(state.config.read_text()))
+    with locked(state.root / "supervisor.lock", patience=2):
+        supervisor = Supervisor(config, state)
+        supervisor.record.set("supervisor", os.getpid())
+        supervisor.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,148 @@
+"""Commands about the cluster as a whole: up, down, list, status, doctor, kubeconfig, node, image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..config import ClusterConfig
+from ..state import State
+from . import output
+
+
+def up(args: argparse.Namespace) -> int:
+    """Start or resume."""
+    from ..boot import lifecycle
+
+    flags = {"nodes": args.nodes, "cni": args.cni, "proxy_mode": args.proxy_mode, "runtime": args.runtime}
+    given: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}
+    if args.no_heal:
+        given["heal"] = False
+    if args.config:
+        given["name"] = args.cluster
+        config = ClusterConfig.from_file(Path(args.config), **given)
+    else:
+        stored = lifecycle.stored_config(args.cluster)
+        base = stored.to_dict() if stored else {"name": args.cluster}
+        config = ClusterConfig.from_dict({**base, **given})
+    progress = output.Progress(enabled=not args.quiet)
+    with progress:
+        done = lifecycle.up(config, progress.step, explicit=bool(given))
+    name = done.config.name
+    if done.running:
+        print(f'Cluster "{name}" is already running.')
+    else:
+        verb = "resumed" if done.resumed else "is up"
+        print(f'Cluster "{name}" {verb}: {done.config.nodes} nodes, DNS answers, in {done.seconds:.2f} s.')
+    if not args.quiet:
+        context = f"minik8s-{name}"
+        print(f"kubectl uses it now (context {context}).  Look: minik8s get pods -A   End it: minik8s down")
+    return 0
+
+
+def down(args: argparse.Namespace) -> int:
+    """End one cluster, or all of this user's."""
+    from ..boot import lifecycle
+
+    names = lifecycle.clusters() if args.all else [args.cluster]
+    for name in names:
+        if lifecycle.down(name):
+            print(f'Cluster "{name}" is gone, without a trace.')
+        else:
+            print(f'There is no cluster "{name}"; nothing to do.')
+    return 0
+
+
+def list_(args: argparse.Namespace) -> int:
+    """All clusters of this user."""
+    from ..boot import lifecycle
+
+    rows = []
+    for name in lifecycle.clusters():
+        config = lifecycle.stored_config(name)
+        assert config
+        state = "running" if lifecycle.is_ready(name) else "stopped"
+        rows.append({"name": name, "state": state, "nodes": config.nodes, "cni": config.cni,
+                     "proxyMode": config.proxy_mode})  # fmt: skip
+    if args.output == "json":
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        output.table(["NAME", "STATE", "NODES", "CNI", "PROXY"], [[str(v) for v in row.values()] for row in rows])
+    else:
+        print("No clusters. Start one with: minik8s up")
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Health of each part; exit status 1 unless all are healthy."""
+    from ..boot.health import health
+
+    parts = health(args.cluster)
+    if args.output == "json":
+        print(json.dumps({"cluster": args.cluster, "components": [vars(part) for part in parts]}, indent=2))
+    else:
+        rows = [[p.name, "ok" if p.healthy else "FAILING", str(p.pid or "-"), p.detail] for p in parts]
+        output.table(["COMPONENT", "HEALTH", "PID", "DETAIL"], rows)
+    return 0 if all(part.healthy for part in parts) else 1
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """What this machine lacks; exit status 1 if something a cluster needs is missing."""
+    from ..boot.doctor import examine
+    from ..boot.lifecycle import add_sbin_to_path
+
+    add_sbin_to_path()
+    findings = examine()
+    if args.output == "json":
+        print(json.dumps([vars(f) for f in findings], indent=2, default=str))
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.ok else ("MISS" if finding.required else "info")
+            print(f"[{mark}] {finding.name}: {finding.detail}")
+            if not finding.ok and finding.mend:
+                print(f"       mend with: {finding.mend}")
+    broken = [f for f in findings if f.required and not f.ok]
+    if args.output != "json":
+        print("This machine is ready for minik8s." if not broken else f"{len(broken)} needed thing(s) missing.")
+    return 1 if broken else 0
+
+
+def kubeconfig(args: argparse.Namespace) -> int:
+    """Print the kubeconfig."""
+    path = State.of(args.cluster).kubeconfig
+    if not path.exists():
+        print(f'error: there is no cluster "{args.cluster}"; start it with: minik8s up', file=sys.stderr)
+        return 1
+    print(path.read_text(), end="")
+    return 0
+
+
+def node(args: argparse.Namespace) -> int:
+    """Add or remove a node: the Node object is the wanted state, the controller does the rest."""
+    from ..boot import nodes
+
+    if args.action == "add":
+        name = nodes.add(args.cluster, args.name)
+        print(f"node/{name} added and Ready")
+    else:
+        if not args.name:
+            print("error: which node? e.g. minik8s node rm node-3", file=sys.stderr)
+            return 1
+        nodes.remove(args.cluster, args.name)
+        print(f"node/{args.name} removed")
+    return 0
+
+
+def image(args: argparse.Namespace) -> int:
+    """What `image:` may name here."""
+    from ..runtime.images import catalogue
+
+    known = catalogue()
+    if args.output == "json":
+        print(json.dumps([vars(i) for i in known], indent=2))
+    else:
+        output.table(["IMAGE", "KIND", "WHAT IT IS"], [[i.name, i.kind, i.description] for i in known])
+    return 0

@@ -1,0 +1,186 @@
+"""The index of the command line: every command, its flags, and the function that does it.
+
+Exit status 0 only if the command did what it says. Errors are one clear screen on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..version import __version__
+
+EPILOG = """\
+A first look:
+  minik8s up                      start a cluster (about a second)
+  minik8s demo                    watch the text of the course become true
+  kubectl get pods -A             any kubectl works; or: minik8s get pods -A
+  minik8s topology                see it
+  minik8s down                    end it without a trace
+"""
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Parse, do, and end the process with the command's exit status."""
+    args = parser().parse_args(argv)
+    try:
+        status = _load(args.do)(args)
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # `minik8s get pods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 141
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    sys.exit(status)
+
+
+def _load(target: str) -> Callable[[argparse.Namespace], int]:
+    module, function = target.split(":")
+    loaded: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"..{module}", __name__), function)
+    return loaded
+
+
+def _is_expected(error: Exception) -> bool:
+    """Errors whose text is meant for the user; anything else is our own bug and shows its traceback."""
+    expected = {
+        "StatusError", "Unreachable", "KubeconfigError", "ManifestError", "ConfigError", "StartError", "UsageError",
+        "CheckError", "TimeoutError", "LabError", "PermissionError",
+    }  # fmt: skip
+    return any(cls.__name__ in expected for cls in type(error).__mro__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="minik8s",
+        description="A real Kubernetes network small enough to see all of.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"minik8s {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--cluster",
+        metavar="NAME",
+        default=os.environ.get("MINIK8S_CLUSTER", "minik8s"),
+        help="which cluster (default: $MINIK8S_CLUSTER, else minik8s)",
+    )
+
+    def command(name: str, do: str, help: str, **kwargs: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help, parents=[common], **kwargs)
+        made.set_defaults(do=do)
+        return made
+
+    _cluster_commands(command)
+    _object_commands(command)
+    _look_commands(command)
+    _course_commands(command)
+    return top
+
+
+def _output(command: argparse.ArgumentParser, *choices: str) -> None:
+    command.add_argument("-o", "--output", choices=choices or ("json",), help="output format")
+
+
+def _cluster_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    up = command("up", "cli.cluster:up", "start or resume a cluster; returns when DNS answers from inside")
+    up.add_argument("--nodes", type=int, metavar="N", help="how many nodes (default 2)")
+    up.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    up.add_argument("--cni", metavar="MODE", help="how nodes are wired: host-gw (default) or vxlan")
+    up.add_argument("--proxy-mode", metavar="MODE", help="how Services are made: iptables (default) or nftables")
+    up.add_argument("--runtime", metavar="KIND", help="what runs containers: process (default) or docker")
+    up.add_argument("--no-heal", action="store_true", help="leave what breaks broken")
+    up.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+    down = command("down", "cli.cluster:down", "end a cluster without a trace")
+    down.add_argument("--all", action="store_true", help="all clusters of this user")
+    _output(command("list", "cli.cluster:list_", "all clusters of this user"))
+    _output(command("status", "cli.cluster:status", "health of each part"))
+    _output(command("doctor", "cli.cluster:doctor", "what this machine lacks, and the command that mends it"))
+    command("kubeconfig", "cli.cluster:kubeconfig", "print the kubeconfig")
+
+    node = command("node", "cli.cluster:node", "add or remove a node at run time")
+    node.add_argument("action", choices=("add", "rm"))
+    node.add_argument("name", nargs="?", help="e.g. node-4 (default for add: the next free one)")
+    image = command("image", "cli.cluster:image", "what `image:` may name here")
+    image.add_argument("action", choices=("list",))
+    _output(image)
+
+    shell = command("shell", "cli.shell:shell", "a shell or command inside a node, a pod, the fabric or outside")
+    shell.add_argument("place", help="node-1, pod/NAME, NAMESPACE/pod/NAME, fabric or outside")
+    shell.add_argument("argv", nargs="*", metavar="-- CMD", help="what to run (default: a shell)")
+
+
+def _object_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    def namespaced(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("-n", "--namespace", help="namespace (default: the context's)")
+        return made
+
+    apply = namespaced(command("apply", "cli.objects:apply", "create or update what a manifest says"))
+    apply.add_argument("-f", "--filename", action="append", required=True, metavar="FILE", help="file, folder or -")
+
+    get = namespaced(command("get", "cli.objects:get", "list objects"))
+    get.add_argument("what", nargs="*", metavar="KIND [NAME…]", help="e.g. pods, svc/web, pods,services")
+    get.add_argument("-A", "--all-namespaces", action="store_true")
+    get.add_argument("-l", "--selector", metavar="LABELS")
+    get.add_argument("-w", "--watch", action="store_true", help="then follow the changes")
+    get.add_argument("--kinds", action="store_true", help="which kinds there are")
+    _output(get, "json", "yaml", "wide", "name")
+
+    describe = namespaced(command("describe", "cli.objects:describe", "an object with all that belongs to it"))
+    describe.add_argument("what", nargs="+", metavar="KIND NAME")
+
+    delete = namespaced(command("delete", "cli.objects:delete", "delete objects"))
+    delete.add_argument("what", nargs="*", metavar="KIND NAME…")
+    delete.add_argument("-f", "--filename", action="append", metavar="FILE", default=[])
+    delete.add_argument("-l", "--selector", metavar="LABELS")
+    delete.add_argument("--ignore-not-found", action="store_true")
+    delete.add_argument("--no-wait", action="store_true", help="do not wait until they are gone")
+
+    exec_ = namespaced(command("exec", "cli.objects:exec_", "run a command in a container"))
+    exec_.add_argument("-c", "--container")
+    exec_.add_argument("-i", "--stdin", action="store_true")
+    exec_.add_argument("-t", "--tty", action="store_true")
+    exec_.add_argument("pod")
+    exec_.add_argument("argv", nargs="+", metavar="-- CMD")
+
+    logs = namespaced(command("logs", "cli.objects:logs", "what a container printed"))
+    logs.add_argument("pod")
+    logs.add_argument("-c", "--container")
+    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("-p", "--previous", action="store_true")
+    logs.add_argument("--tail", type=int)
+
+    wait = namespaced(command("wait", "cli.objects:wait", "wait for a condition"))
+    wait.add_argument("what", nargs="+", metavar="KIND/NAME")
+    wait.add_argument("--for", dest="condition", required=True, help="condition=Ready, delete, or create")
+    wait.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+
+
+def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    topology = command("topology", "cli.look:topology", "the live picture: nodes, bridges, pods, Services")
+    topology.add_argument("--svg", metavar="FILE", help="write a picture")
+    _output(topology)
+
+
+def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    demo = command("demo", "cli.demo:demo", "every statement of the course's text, shown and proved")
+    demo.add_argument("--keep", action="store_true", help="leave the cluster running afterwards")
+    demo.add_argument("--nodes", type=int, default=2, metavar="N")
+    _output(demo)
+
+    lab = command("lab", "cli.course:lab", "the course: exercises with checks")
+    actions = ("list", "start", "check", "hint", "solution", "reset")
+    lab.add_argument("action", choices=actions)
+    lab.add_argument("number", nargs="?", help="a lab's number, e.g. 6")
+    _output(lab)

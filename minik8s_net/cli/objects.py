@@ -1,0 +1,244 @@
+"""Commands about objects, as kubectl has them, for machines without it: apply, get, describe, delete, exec, logs, wait."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ..api.errors import StatusError, is_not_found
+from ..client import exec as exec_client
+from ..client import manifests
+from ..client.http import Api, Json, Resource
+from ..state import State
+from . import output
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+class UsageError(Exception):
+    """The words on the command line do not fit together: says how they would."""
+
+
+def connect(args: argparse.Namespace) -> Api:
+    """The API of the cluster that --cluster names."""
+    path = State.of(args.cluster).kubeconfig
+    if not path.exists():
+        raise UsageError(f'there is no cluster "{args.cluster}"; start it with: minik8s up')
+    return Api.load(path)
+
+
+def apply(args: argparse.Namespace) -> int:
+    """Create or update what the manifests say. Everything is read before anything is written."""
+    objects = [obj for source in args.filename for obj in manifests.read(source)]
+    api = connect(args)
+    for done in manifests.apply(api, objects, args.namespace):
+        _warn(api)
+        print(done)
+    return 0
+
+
+def get(args: argparse.Namespace) -> int:
+    """List objects as the server's tables, or as JSON, YAML or names."""
+    api = connect(args)
+    if args.kinds:
+        rows = [[r.plural, ",".join(r.short_names), r.api_version, r.kind] for r in api.resources()]
+        output.table(["NAME", "SHORTNAMES", "APIVERSION", "KIND"], rows)
+        return 0
+    targets = list(_targets(api, args.what))
+    several = len({resource.kind for resource, _ in targets}) > 1
+    found: list[Json] = []
+    for resource, name in targets:
+        namespace = None if args.all_namespaces else args.namespace or api.namespace
+        path = resource.path(namespace, name)
+        if args.output in ("json", "yaml", "name"):
+            answer = api.request("GET", path, query={"labelSelector": args.selector})
+            items = answer["items"] if not name else [answer]
+            api_version, kind = resource.api_version, resource.kind
+            found += [{"apiVersion": api_version, "kind": kind, **item} for item in items]
+        else:
+            _print_table(api, resource, path, args, several, show_namespace=args.all_namespaces, named=bool(name))
+    if args.output == "name":
+        print("\n".join(f"{api.resource_of(o['apiVersion'], o['kind']).qualified}/{o['metadata']['name']}"
+                        for o in found))  # fmt: skip
+    elif args.output:
+        _dump(found, args.output, single=len(targets) == 1 and targets[0][1] is not None)
+    return 0
+
+
+def describe(args: argparse.Namespace) -> int:
+    """An object as YAML, then its events."""
+    import yaml
+
+    api = connect(args)
+    for resource, name in _targets(api, args.what):
+        if not name:
+            raise UsageError("describe which one? e.g. minik8s describe pod web")
+        namespace = args.namespace or api.namespace
+        obj = api.request("GET", resource.path(namespace, name))
+        print(yaml.safe_dump(obj, sort_keys=False, allow_unicode=True), end="")
+        selector = f"involvedObject.name={name},involvedObject.kind={resource.kind}"
+        where = api.resource("events").path(namespace if resource.namespaced else None)
+        events = api.request("GET", where, query={"fieldSelector": selector})["items"]
+        print("Events:" if events else "Events: <none>")
+        for event in sorted(events, key=lambda e: str(e.get("lastTimestamp") or e["metadata"]["creationTimestamp"])):
+            print(f"  {event['type']:8} {event['reason']:18} {event['message']}")
+    return 0
+
+
+def delete(args: argparse.Namespace) -> int:
+    """Delete objects, and wait until they are gone."""
+    api = connect(args)
+    gone: list[str] = []
+    if args.filename:
+        objects = [obj for source in args.filename for obj in manifests.read(source)]
+        for done in manifests.delete(api, objects, args.namespace, missing_ok=args.ignore_not_found):
+            print(done)
+            gone.append(done.path)
+    for resource, name in _targets(api, args.what):
+        namespace = args.namespace or api.namespace
+        names = [name] if name else _selected(api, resource, namespace, args.selector)
+        for one in names:
+            path = resource.path(namespace, one)
+            try:
+                api.request("DELETE", path)
+            except StatusError as error:
+                if args.ignore_not_found and is_not_found(error):
+                    continue
+                raise
+            print(f"{resource.qualified}/{one} deleted")
+            gone.append(path)
+    if not args.no_wait:
+        for path in gone:
+            _until_gone(api, path, 60.0)
+    return 0
+
+
+def exec_(args: argparse.Namespace) -> int:
+    """Run a command in a container; the exit status is the command's."""
+    api = connect(args)
+    pod = args.pod.removeprefix("pod/")
+    return exec_client.interact(
+        api, args.namespace or api.namespace, pod, args.argv, args.container, stdin=args.stdin, tty=args.tty
+    )
+
+
+def logs(args: argparse.Namespace) -> int:
+    """What a container printed."""
+    api = connect(args)
+    path = api.resource("pods").path(args.namespace or api.namespace, args.pod.removeprefix("pod/"), "log")
+    query = {
+        "container": args.container,
+        "follow": "true" if args.follow else None,
+        "previous": "true" if args.previous else None,
+        "tailLines": args.tail,
+    }
+    for chunk in api.stream(path, query):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def wait(args: argparse.Namespace) -> int:
+    """Wait for a condition, for deletion or for creation."""
+    from ..client.wait import wait_for
+
+    api = connect(args)
+    for resource, name in _targets(api, args.what):
+        if not name:
+            raise UsageError("wait for which one? e.g. minik8s wait pod/web --for condition=Ready")
+        path = resource.path(args.namespace or api.namespace, name)
+        wait_for(api, path, args.condition, args.timeout)
+        print(f"{resource.qualified}/{name} condition met")
+    return 0
+
+
+# -- inside --------------------------------------------------------------------------------------------------------
+def _targets(api: Api, words: list[str]) -> Iterator[tuple[Resource, str | None]]:
+    """`pods`, `pods a b`, `pod/a svc/b`, `pods,services` -> (resource, name or None)."""
+    if any("/" in word for word in words):
+        for word in words:
+            kind, slash, name = word.partition("/")
+            if not slash:
+                raise UsageError("names are given either all as KIND/NAME, or as KIND NAME NAME…")
+            yield api.resource(kind), name
+        return
+    if not words:
+        return
+    kinds, names = words[0].split(","), words[1:]
+    for kind in kinds:
+        if kind == "all":
+            yield from ((r, None) for r in api.resources() if "all" in r.categories)
+            continue
+        resource = api.resource(kind)
+        for name in names or [None]:
+            yield resource, name
+
+
+def _print_table(
+    api: Api, resource: Resource, path: str, args: argparse.Namespace, several: bool, *, show_namespace: bool, named: bool
+) -> None:
+    answer = api.request("GET", path, query={"labelSelector": args.selector}, accept=TABLE)
+    rows = answer.get("rows") or []
+    wide = args.output == "wide"
+    columns = [i for i, c in enumerate(answer["columnDefinitions"]) if wide or not c.get("priority")]
+    spaces = show_namespace and resource.namespaced
+    header = [*(["NAMESPACE"] if spaces else []), *(answer["columnDefinitions"][i]["name"].upper() for i in columns)]
+
+    def line(row: Json) -> list[str]:
+        cells = ["<none>" if row["cells"][i] is None else str(row["cells"][i]) for i in columns]
+        if several:
+            cells[0] = f"{resource.qualified}/{cells[0]}"
+        return [*([row["object"]["metadata"]["namespace"]] if spaces else []), *cells]
+
+    if rows:
+        output.table(header, [line(row) for row in rows])
+        if several:
+            print()
+    elif not several:
+        where = "" if show_namespace or not resource.namespaced else f" in {args.namespace or api.namespace} namespace"
+        print(f"No resources found{where}.", file=sys.stderr)
+    if args.watch:
+        version = answer["metadata"].get("resourceVersion")
+        field = f"metadata.name={path.rsplit('/', 1)[1]}" if named else None
+        listed = path.rsplit("/", 1)[0] if named else path
+        query = {"resourceVersion": version, "labelSelector": args.selector, "fieldSelector": field}
+        for event in api.watch(listed, query):
+            meta = event["object"]["metadata"]
+            shown = api.request("GET", resource.path(meta.get("namespace"), meta["name"]), accept=TABLE)
+            output.table(line(shown["rows"][0]), [])
+
+
+def _dump(found: list[Json], form: str, single: bool) -> None:
+    data: Any = found[0] if single else {"apiVersion": "v1", "kind": "List", "items": found}
+    if form == "json":
+        print(json.dumps(data, indent=4))
+    else:
+        import yaml
+
+        print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), end="")
+
+
+def _selected(api: Api, resource: Resource, namespace: str, selector: str | None) -> list[str]:
+    if not selector:
+        raise UsageError("delete which ones? Give names, or -l LABELS")
+    items = api.request("GET", resource.path(namespace), query={"labelSelector": selector})["items"]
+    return [item["metadata"]["name"] for item in items]
+
+
+def _until_gone(api: Api, path: str, patience: float) -> None:
+    from ..client.wait import wait_for
+
+    try:
+        wait_for(api, path, "delete", patience)
+    except TimeoutError as error:
+        print(f"warning: {error}", file=sys.stderr)
+
+
+def _warn(api: Api) -> None:
+    for warning in api.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    api.warnings.clear()

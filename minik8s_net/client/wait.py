@@ -1,0 +1,66 @@
+"""Waiting for an object: a condition, a JSON path, its deletion or its creation. By watch, not by asking again and again."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..api.errors import StatusError, is_not_found
+from .http import Api, Json
+
+PAUSE = 0.02  # between looks, seconds; the server is on this machine
+
+
+def wait_for(api: Api, path: str, condition: str, timeout: float) -> Json | None:
+    """Wait until `condition` holds for the object at `path`; returns it (None once deleted).
+
+    condition: `delete`, `create`, `condition=TYPE[=STATUS]`, or `jsonpath={.a.b}=VALUE`.
+    Raises TimeoutError saying what was seen last, StatusError NotFound for a missing object (not with create).
+    """
+    deadline = time.monotonic() + timeout
+    seen: Json | None = None
+    while True:
+        try:
+            seen = api.request("GET", path)
+        except StatusError as error:
+            if not is_not_found(error):
+                raise
+            if condition == "delete":
+                return None
+            if condition != "create":
+                raise
+            seen = None
+        if condition == "create" and seen:
+            return seen
+        if seen and condition not in ("delete", "create") and holds(seen, condition):
+            return seen
+        if time.monotonic() > deadline:
+            name = path.rsplit("/", 1)[1]
+            raise TimeoutError(f"timed out waiting for {condition} on {name}; {_last(seen)}")
+        time.sleep(PAUSE)
+
+
+def holds(obj: Json, condition: str) -> bool:
+    """Whether `condition` (see wait_for) is true of the object as it is."""
+    kind, _, rest = condition.partition("=")
+    if kind == "condition":
+        wanted, _, status = rest.partition("=")
+        for entry in obj.get("status", {}).get("conditions") or []:
+            if entry["type"].lower() == wanted.lower():
+                return bool(entry["status"].lower() == (status or "true").lower())
+        return False
+    if kind == "jsonpath":
+        field, _, value = rest.rpartition("=")
+        at: Any = obj
+        for part in field.strip("{}.'").split("."):
+            at = at.get(part) if isinstance(at, dict) else None
+        return str(at) == value
+    raise ValueError(f'unrecognized condition: "{condition}"; use delete, create, condition=TYPE or jsonpath={{…}}=VALUE')
+
+
+def _last(seen: Json | None) -> str:
+    if seen is None:
+        return "it does not exist"
+    conditions = seen.get("status", {}).get("conditions") or []
+    states = ", ".join(f"{c['type']}={c['status']}" + (f" ({c['reason']})" if c.get("reason") else "") for c in conditions)
+    return f"last seen: {states or 'no conditions'}"

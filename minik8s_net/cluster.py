@@ -1,0 +1,197 @@
+"""`Cluster`: the one public class. A handle on a cluster, ours or any that a kubeconfig names.
+
+    with Cluster.up(nodes=2) as c:
+        c.apply("web.yaml")
+        c.wait("pod/web")
+        print(c.exec("client", "wget -qO- http://my-service"))
+
+Everything goes over the Kubernetes API, so the same code runs against a real cluster (`Cluster.connect()`); only what
+needs the kernel (`shell`, `topology`'s links) needs a cluster of ours.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .client import exec as exec_client
+from .client import manifests
+from .client.exec import ExecResult
+from .client.http import Api
+from .client.manifests import Applied
+from .client.wait import wait_for
+from .config import ClusterConfig
+from .state import State
+
+if TYPE_CHECKING:
+    import lightkube
+
+    from .observe.topology import Topology
+
+Json = dict[str, Any]
+
+
+class Cluster:
+    """A connection to one cluster. Raises StatusError when the API refuses, Unreachable when it does not answer."""
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None, name: str | None = None) -> None:
+        """Prefer `Cluster.up` or `Cluster.connect`. `name` is set for clusters of ours."""
+        self.name = name
+        self._kubeconfig, self._context = kubeconfig, context
+        self.api = Api.load(kubeconfig, context)
+        self._client: lightkube.Client | None = None
+
+    # -- coming and going ------------------------------------------------------------------------------------------
+    @classmethod
+    def up(cls, name: str = "minik8s", *, progress: bool = False, **settings: Any) -> Cluster:
+        """Start (or resume) a cluster of ours; settings are ClusterConfig's fields, e.g. nodes=3, cni="vxlan".
+
+        Raises ConfigError for a bad setting, StartError if the machine cannot.
+        """
+        from .boot import lifecycle
+
+        stored = lifecycle.stored_config(name)
+        config = ClusterConfig.from_dict({**(stored.to_dict() if stored else {"name": name}), **settings})
+        lifecycle.up(config, print if progress else lambda _: None, explicit=bool(settings))
+        return cls(State.of(name).kubeconfig, name=name)
+
+    @classmethod
+    def connect(cls, kubeconfig: str | Path | None = None, context: str | None = None) -> Cluster:
+        """A running cluster: of a kubeconfig (default: kubectl's own), real Kubernetes included.
+
+        A context (or kubeconfig) of ours is recognised, so that what needs the kernel works too.
+        """
+        if kubeconfig is None and context is None and (own := _only_running()):
+            return cls(State.of(own).kubeconfig, name=own)
+        ours = context.removeprefix("minik8s-") if context and context.startswith("minik8s-") else None
+        return cls(Path(kubeconfig) if kubeconfig else None, context, ours)
+
+    def down(self) -> None:
+        """End it without a trace (a cluster of ours; a real one is not ours to end)."""
+        from .boot import lifecycle
+
+        if self.name is None:
+            raise PermissionError("this cluster was not started by minik8s, so minik8s does not end it")
+        self.api.close()
+        lifecycle.down(self.name)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self.name is not None:
+            self.down()
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+    def apply(self, source: str | Path | Json | Iterable[Json], namespace: str | None = None) -> list[Applied]:
+        """Create or update: a YAML text, a file or folder, an object, or several. Returns what was done to each."""
+        return list(manifests.apply(self.api, _objects(source), namespace))
+
+    def get(self, kind: str, name: str | None = None, namespace: str | None = None, **query: Any) -> Any:
+        """`get("pods")` -> list of objects, `get("pod", "web")` -> one; typed, as lightkube has them.
+
+        namespace="*" lists all namespaces; labels="app=web" selects.
+        """
+        resource = self.api.resource(kind)
+        where = None if namespace == "*" else namespace or self.api.namespace
+        answer = self.api.request("GET", resource.path(where, name), query={"labelSelector": query.get("labels")})
+        head = {"apiVersion": resource.api_version, "kind": resource.kind}
+        if name:
+            return _typed({**head, **answer})
+        return [_typed({**head, **item}) for item in answer["items"]]
+
+    def delete(
+        self, source: str | Path | Json | Iterable[Json], name: str | None = None, namespace: str | None = None,
+        *, wait: float = 60.0,
+    ) -> list[str]:  # fmt: skip
+        """`delete("pod", "web")`, or everything a manifest names. Waits up to `wait` seconds until it is gone."""
+        if isinstance(source, str) and name:
+            path = self.api.resource(source).path(namespace or self.api.namespace, name)
+            self.api.request("DELETE", path)
+            paths = [path]
+        else:
+            paths = [d.path for d in manifests.delete(self.api, _objects(source), namespace, missing_ok=True)]
+        if wait:
+            for path in paths:
+                wait_for(self.api, path, "delete", wait)
+        return paths
+
+    def wait(self, target: str, condition: str = "condition=Ready", namespace: str | None = None, timeout: float = 30.0) -> Any:
+        """`wait("pod/web")`; condition as in `minik8s wait --for`. Raises TimeoutError saying what was seen last."""
+        kind, _, name = target.partition("/")
+        path = self.api.resource(kind).path(namespace or self.api.namespace, name)
+        found = wait_for(self.api, path, condition, timeout)
+        return _typed(found) if found else None
+
+    # -- inside pods -------------------------------------------------------------------------------------------------
+    def exec(
+        self, pod: str, command: str | list[str], *, container: str | None = None, namespace: str | None = None,
+        stdin: bytes | None = None,
+    ) -> ExecResult:  # fmt: skip
+        """Run a command in a pod: a list as it is, a string split as a shell would (pipes: ["sh", "-c", "…"])."""
+        argv = shlex.split(command) if isinstance(command, str) else command
+        return exec_client.run(self.api, namespace or self.api.namespace, pod, argv, container, stdin)
+
+    def logs(self, pod: str, *, container: str | None = None, namespace: str | None = None, tail: int | None = None) -> str:
+        """What the container printed so far."""
+        path = self.api.resource("pods").path(namespace or self.api.namespace, pod, "log")
+        query = {"container": container, "tailLines": tail}
+        return b"".join(self.api.stream(path, query)).decode(errors="replace")
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+    def shell(self, place: str, command: str | list[str]) -> ExecResult:
+        """Run one of the machine's own tools inside a namespace: "node-1", "fabric", "outside" or "pod/web"."""
+        from .cli.shell import run_in
+
+        argv = shlex.split(command) if isinstance(command, str) else command
+        return run_in(self._own_name(), place, argv)
+
+    def topology(self) -> Topology:
+        """The live picture; draws itself in a notebook, `.svg()` elsewhere."""
+        from .observe.topology import topology
+
+        return topology(self.api, self.name)
+
+    @property
+    def client(self) -> lightkube.Client:
+        """A lightkube client for anything beyond: https://lightkube.readthedocs.io"""
+        if self._client is None:
+            import lightkube
+
+            config = lightkube.KubeConfig.from_file(self._kubeconfig or "~/.kube/config")
+            self._client = lightkube.Client(config.get(self._context))
+        return self._client
+
+    def _own_name(self) -> str:
+        if self.name is None:
+            raise PermissionError("this needs the kernel of a cluster of ours; a real one shows only its API")
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.name or self.api.connection.host!r})"
+
+
+def _objects(source: str | Path | Json | Iterable[Json]) -> list[Json]:
+    if isinstance(source, dict):
+        return [source]
+    if isinstance(source, str | Path):
+        is_text = isinstance(source, str) and ("\n" in source or ":" in source)
+        return manifests.parse(str(source)) if is_text else manifests.read(source)
+    return list(source)
+
+
+def _typed(obj: Json) -> Any:
+    from lightkube.codecs import from_dict
+
+    return from_dict(obj)
+
+
+def _only_running() -> str | None:
+    """The default cluster of ours if it runs, else the only one that does."""
+    from .boot import lifecycle
+
+    running = [name for name in lifecycle.clusters() if lifecycle.is_ready(name)]
+    return "minik8s" if "minik8s" in running else running[0] if len(running) == 1 else None
