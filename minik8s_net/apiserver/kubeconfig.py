@@ -1,0 +1,155 @@
+"""The kubeconfig: the cluster's own file, and the context `minik8s-NAME` in the user's, as kind does it.
+
+https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
+Writes are atomic (rename) and under kubectl's own lock convention (`FILE.lock`, created exclusively).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config import ConfigError
+from .pki import Pki, write_private
+
+Json = dict[str, Any]
+LOCK_PATIENCE, STALE_LOCK = 5.0, 60.0  # seconds
+_LISTS = ("clusters", "users", "contexts")
+_PREVIOUS = "minik8s.io/previous-context"  # in our context's extensions: what `down` gives back
+
+
+def context_name(cluster: str) -> str:
+    return f"minik8s-{cluster}"
+
+
+def kubeconfig(cluster: str, port: int, pki: Pki, *, host: str = "127.0.0.1") -> Json:
+    """A kubeconfig with one cluster, user and context, all named minik8s-NAME."""
+    name = context_name(cluster)
+    ca = base64.b64encode(pki.ca.read_bytes()).decode()
+    server = {"server": f"https://{host}:{port}", "certificate-authority-data": ca}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": server}],
+        "users": [{"name": name, "user": {"token": pki.admin_token.read_text().strip()}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+        "current-context": name,
+    }
+
+
+def write_kubeconfig(path: Path, config: Json) -> None:
+    """0600, atomically."""
+    write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def user_kubeconfig() -> Path:
+    """The first file of $KUBECONFIG, else ~/.kube/config: where kubectl itself would write."""
+    listed = [entry for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+
+
+def add_context(cluster: str, own: Path, path: Path | None = None) -> None:
+    """Put the cluster's `own` kubeconfig into the user's and make it current. Raises ConfigError, OSError."""
+    path = (path or user_kubeconfig()).resolve()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name, added = context_name(cluster), _read(own)
+    with _locked(path):
+        config = _read(path) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+        previous = config.get("current-context", "")
+        if previous == name:
+            previous = _previous(config, name)
+        for field in _LISTS:
+            config[field] = [e for e in config.get(field) or [] if e.get("name") != name] + added[field]
+        extension = {"name": _PREVIOUS, "extension": {"name": previous}}
+        config["contexts"][-1]["context"]["extensions"] = [extension]
+        config["current-context"] = name
+        write_kubeconfig(path, config)
+
+
+def remove_context(cluster: str, path: Path | None = None) -> bool:
+    """Take it out again and give the former current context back. False if there was nothing to remove."""
+    path = (path or user_kubeconfig()).resolve()
+    name = context_name(cluster)
+    if not path.exists():
+        return False
+    with _locked(path):
+        config = _read(path)
+        if not any(e.get("name") == name for field in _LISTS for e in config.get(field) or []):
+            return False
+        previous = _previous(config, name)
+        for field in _LISTS:
+            config[field] = [e for e in config.get(field) or [] if e.get("name") != name]
+        for other in config["contexts"]:  # a cluster started after us goes back to where we would have gone
+            for extension in _extensions(other):
+                if extension.get("name") == _PREVIOUS and extension["extension"].get("name") == name:
+                    extension["extension"]["name"] = previous
+        if config.get("current-context") == name:
+            known = {e.get("name") for e in config["contexts"]}
+            config["current-context"] = previous if previous in known else ""
+        if not any(config[field] for field in _LISTS) and set(config) <= {*_LISTS, *_EMPTY}:
+            path.unlink()  # it held nothing but us, so it was ours
+        else:
+            write_kubeconfig(path, config)
+    return True
+
+
+_EMPTY = ("apiVersion", "kind", "preferences", "current-context")
+
+
+def _previous(config: Json, name: str) -> str:
+    for context in config.get("contexts") or []:
+        for extension in _extensions(context):
+            if context.get("name") == name and extension.get("name") == _PREVIOUS:
+                return str(extension["extension"].get("name", ""))
+    return ""
+
+
+def _extensions(context: Json) -> list[Json]:
+    return list((context.get("context") or {}).get("extensions") or [])
+
+
+def _read(path: Path) -> Json:
+    try:
+        config = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not a kubeconfig: {error}") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: not a kubeconfig: expected a map, found {type(config).__name__}")
+    return config
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """kubectl's lock: whoever creates FILE.lock holds it. One older than a minute was left by a crash."""
+    lock = path.with_name(path.name + ".lock")
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+            break
+        except FileExistsError:
+            if _age(lock) > STALE_LOCK:
+                lock.unlink(missing_ok=True)
+            elif time.monotonic() > deadline:
+                raise ConfigError(f"{lock}: held by another program; remove it if none is running") from None
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _age(lock: Path) -> float:
+    try:
+        return time.time() - lock.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,189 @@
+"""Versioned objects in memory, written through to SQLite. In Kubernetes: etcd and the watch cache.
+
+Every write takes the next revision (`metadata.resourceVersion`, one counter for the whole store) in the same
+transaction as the object. Memory is changed and subscribers are told only after SQLite has committed (WAL,
+synchronous=FULL), so memory is never ahead of the disk and an acknowledged write survives `kill -9`. A failed
+write changes nothing; reading goes on. Subscribers are called synchronously, in order of commit; one that writes
+itself is served after the running notification, never inside it. One thread only: the event loop's.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ..api.errors import StatusError
+from .version import Event, Json, Version
+
+HISTORY = 4096  # events per resource that a watch can resume from
+Handler = Callable[[Event], None]
+Versions, Events = list[Version], list[Event]
+log = logging.getLogger(__name__)
+_encode = msgspec.json.encode
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    resource TEXT, namespace TEXT, name TEXT, body BLOB NOT NULL, PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY CHECK (id = 0), value INTEGER NOT NULL);
+INSERT OR IGNORE INTO revision VALUES (0, 1);
+"""
+
+
+class StoreError(Exception):
+    """The database cannot be opened: says which file and why."""
+
+
+def unavailable(error: sqlite3.Error) -> StatusError:
+    message = f"Internal error occurred: the store refused the write: {error}"
+    return StatusError(500, "InternalError", message, {"causes": [{"message": str(error)}]})
+
+
+class Expired(Exception):
+    """The revision asked for has left the history: list again. HTTP 410."""
+
+
+class Store:
+    """Objects by (resource, namespace, name); resource is `pods` or `deployments.apps`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the database. Raises StoreError. (Cluster-scoped objects have namespace "".)"""
+        self._objects: dict[str, dict[tuple[str, str], Version]] = {}
+        self._sorted: dict[str, list[Version]] = {}
+        self._history: dict[str, deque[Event]] = {}
+        self._subscribers: dict[str, list[Handler]] = {}
+        self._pending: deque[Event] = deque()
+        self._notifying = False
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=2)
+            # EXCLUSIVE: a second controller on the same cluster is refused instead of overwriting us.
+            self._db.executescript(
+                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA
+            )
+            (self.revision,) = self._db.execute("SELECT value FROM revision").fetchone()
+            for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
+                version = Version(resource, namespace, name, msgspec.json.decode(body), body)
+                self._objects.setdefault(resource, {})[namespace, name] = version
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{path}: {error}") from error
+        self._oldest = self.revision  # nothing before this start can be replayed
+        self._dropped: dict[str, int] = {}  # the newest revision that fell out of a resource's history
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+    def get(self, resource: str, namespace: str, name: str) -> Version | None:
+        return self._objects.get(resource, {}).get((namespace, name))
+
+    def list(self, resource: str, namespace: str | None = None) -> Versions:
+        """In order of namespace and name. The list is shared: read only."""
+        if (ordered := self._sorted.get(resource)) is None:
+            objects = self._objects.get(resource, {})
+            ordered = self._sorted[resource] = [objects[key] for key in sorted(objects)]
+        return ordered if namespace is None else [v for v in ordered if v.namespace == namespace]
+
+    def resources(self) -> list[str]:
+        """Every resource that has at least one object."""
+        return [resource for resource, objects in self._objects.items() if objects]
+
+    # -- writing ---------------------------------------------------------------------------------------------
+    def put(self, resource: str, namespace: str, name: str, tree: Json) -> Version:
+        """Create or replace. Takes `tree` over, sets metadata.resourceVersion. Raises StatusError (500)."""
+        old = self.get(resource, namespace, name)
+        tree["metadata"]["resourceVersion"] = str(self.revision + 1)
+        version = Version(resource, namespace, name, tree, _encode(tree))
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)",
+                (resource, namespace, name, version.body),
+            )
+        self._objects.setdefault(resource, {})[namespace, name] = version
+        self._committed(Event("MODIFIED" if old else "ADDED", self.revision, version, old))
+        return version
+
+    def remove(self, resource: str, namespace: str, name: str) -> Version:
+        """Delete for good; the last state, in the event, has the deletion's revision. Raises KeyError."""
+        old = self._objects[resource][namespace, name]
+        tree = {**old.tree, "metadata": {**old.tree["metadata"], "resourceVersion": str(self.revision + 1)}}
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?",
+                (resource, namespace, name),
+            )
+        del self._objects[resource][namespace, name]
+        last = Version(resource, namespace, name, tree, _encode(tree))
+        self._committed(Event("DELETED", self.revision, last, old))
+        return last
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("UPDATE revision SET value = ?", (self.revision + 1,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            log.error("write refused: %s", error)
+            raise unavailable(error) from error
+        self.revision += 1
+
+    # -- watching --------------------------------------------------------------------------------------------
+    def subscribe(self, resource: str, handler: Handler) -> Callable[[], None]:
+        """Call `handler` with every event of `resource` from now on. Returns what ends it."""
+        handlers = self._subscribers.setdefault(resource, [])
+        handlers.append(handler)
+
+        def cancel() -> None:
+            if handler in handlers:
+                handlers.remove(handler)
+
+        return cancel
+
+    def since(self, resource: str, revision: int) -> Events:
+        """The events after `revision`, oldest first. Raises Expired."""
+        if revision < max(self._oldest, self._dropped.get(resource, 0)):
+            raise Expired(f"too old resource version: {revision} ({self.revision})")
+        return [event for event in self._history.get(resource, ()) if event.revision > revision]
+
+    def _committed(self, event: Event) -> None:
+        resource = event.new.resource
+        self._sorted.pop(resource, None)
+        history = self._history.setdefault(resource, deque(maxlen=HISTORY))
+        if len(history) == HISTORY:
+            self._dropped[resource] = history[0].revision
+        history.append(event)
+        self._pending.append(event)
+        if self._notifying:
+            return
+        self._notifying = True
+        try:
+            while self._pending:
+                event = self._pending.popleft()
+                for handler in tuple(self._subscribers.get(event.new.resource, ())):
+                    self._call(handler, event)
+        finally:
+            self._notifying = False
+
+    @staticmethod
+    def _call(handler: Handler, event: Event) -> None:
+        try:
+            handler(event)
+        except Exception:  # one bad subscriber must not hide a committed event from the others
+            log.exception("subscriber failed on %s", event)
+
+    # -- copies ----------------------------------------------------------------------------------------------
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy of the whole database to `path` (for snapshots)."""
+        target = sqlite3.connect(path)
+        try:
+            self._db.backup(target)
+        finally:
+            target.close()
