@@ -1,0 +1,49 @@
+"""Crash-loop back-off: the first restart at once, then 10 s, 20 s, … 300 s after the last exit.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+FIRST, LAST = 10.0, 300.0  # seconds
+RESET = 600.0  # a container that ran that long starts afresh
+
+
+@dataclass
+class _Entry:
+    delay: float
+    since: float
+
+
+class BackOff:
+    """One delay per key (a container, an image). Times are seconds since the epoch."""
+
+    def __init__(self, first: float = FIRST, last: float = LAST) -> None:
+        self.first, self.last = first, last
+        self._entries: dict[Hashable, _Entry] = {}
+
+    def remaining(self, key: Hashable, failed_at: float, now: float) -> float:
+        """Seconds that `key`, which failed at `failed_at`, still has to wait (0.0: go, after `next`)."""
+        entry = self._entries.get(key)
+        if entry is None or failed_at - entry.since > RESET:
+            return 0.0
+        return max(0.0, failed_at + entry.delay - now)
+
+    def next(self, key: Hashable, now: float) -> None:
+        """Count one more try."""
+        entry = self._entries.get(key)
+        if entry is None or now - entry.since > RESET + entry.delay:
+            self._entries[key] = _Entry(self.first, now)
+        else:
+            self._entries[key] = _Entry(min(entry.delay * 2, self.last), now)
+
+    def delay(self, key: Hashable) -> float:
+        """The present delay, for messages."""
+        entry = self._entries.get(key)
+        return entry.delay if entry else self.first
+
+    def forget(self, key: Hashable) -> None:
+        self._entries.pop(key, None)

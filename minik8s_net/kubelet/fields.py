@@ -1,0 +1,74 @@
+"""The downward API: what a container may ask about its own pod. Pure.
+
+https://kubernetes.io/docs/concepts/workloads/pods/downward-api/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from decimal import Decimal
+
+from lightkube.models.core_v1 import Container, ResourceFieldSelector
+from lightkube.resources.core_v1 import Pod
+
+_KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)(m|k|[KMGTPE]i|[MGTPE]|e[0-9]+)?")
+_DECIMAL = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3}
+_DECIMAL |= {s: Decimal(10) ** (3 * (i + 2)) for i, s in enumerate("MGTPE")}
+_DECIMAL |= {f"{s}i": Decimal(1024) ** (i + 1) for i, s in enumerate("KMGTPE")}
+
+
+def quantity(text: str) -> Decimal:
+    """`100m` -> 0.1, `64Mi` -> 67108864. Raises ValueError."""
+    match = _QUANTITY.fullmatch(text)
+    if not match:
+        raise ValueError(f"not a quantity: {text!r}")
+    suffix = match[2] or ""
+    factor = Decimal(10) ** int(suffix[1:]) if suffix.startswith("e") else _DECIMAL[suffix]
+    return Decimal(match[1]) * factor
+
+
+def field_value(pod: Pod, path: str, addresses: tuple[str, str]) -> str:
+    """The value of a fieldRef. `addresses` are the pod's and the node's, newer than what the object says."""
+    meta, spec = pod.metadata, pod.spec
+    assert meta and spec
+    simple = {
+        "metadata.name": meta.name,
+        "metadata.namespace": meta.namespace,
+        "metadata.uid": meta.uid,
+        "spec.nodeName": spec.nodeName,
+        "spec.serviceAccountName": spec.serviceAccountName or "default",
+        "status.podIP": addresses[0],
+        "status.podIPs": addresses[0],
+        "status.hostIP": addresses[1],
+        "status.hostIPs": addresses[1],
+    }
+    if path in simple:
+        return simple[path] or ""
+    if match := _KEYED.fullmatch(path):
+        return ((meta.labels if match[1] == "labels" else meta.annotations) or {}).get(match[2], "")
+    if path in ("metadata.labels", "metadata.annotations"):
+        values = (meta.labels if path == "metadata.labels" else meta.annotations) or {}
+        return "\n".join(f"{k}={json.dumps(v)}" for k, v in sorted(values.items()))
+    raise ValueError(f"unsupported fieldPath: {path}")
+
+
+def resource_value(pod: Pod, ref: ResourceFieldSelector, container: Container | None) -> str:
+    """limits.cpu in whole cores rounded up, in units of `divisor`; the node's own size where there is no limit."""
+    if ref.containerName:
+        everyone = [*(pod.spec.containers if pod.spec else ()), *((pod.spec.initContainers if pod.spec else None) or ())]
+        container = next((c for c in everyone if c.name == ref.containerName), None)
+    section, _, name = ref.resource.partition(".")
+    resources = container.resources if container else None
+    text = ((getattr(resources, section, None) if resources else None) or {}).get(name)
+    if text is None and section == "limits":
+        text = str(os.cpu_count() or 1) if name == "cpu" else str(memory_bytes()) if name == "memory" else "0"
+    divisor = quantity(ref.divisor) if ref.divisor and ref.divisor != "0" else Decimal(1)
+    return str(math.ceil(quantity(text or "0") / divisor))
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,86 @@
+"""What to do next for one pod: which containers to start, which to stop, and whether the pod is done. Pure.
+
+Init containers run one after the other; those with restartPolicy Always are sidecars, which only have to be started
+before the next one's turn and run as long as the pod does.
+https://kubernetes.io/docs/concepts/workloads/pods/init-containers/
+https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from lightkube.models.core_v1 import Container, PodSpec
+
+from ..runtime.cri import ContainerStatus
+
+Latest = Mapping[str, ContainerStatus]  # by container name: its newest attempt in the present sandbox
+
+
+@dataclass
+class Plan:
+    """`start`: names in order. `initialized`: all init containers are done. `finished`: nothing will run again."""
+
+    start: list[str] = field(default_factory=list)
+    initialized: bool = False
+    finished: bool = False
+    failed: bool = False
+
+
+def is_sidecar(container: Container) -> bool:
+    return container.restartPolicy == "Always"
+
+
+def plan(spec: PodSpec, latest: Latest, started: Collection[str]) -> Plan:
+    """`started` are the names of running containers whose startup probe (if any) has succeeded."""
+    inits, policy = spec.initContainers or [], spec.restartPolicy or "Always"
+    if any(c.name in latest for c in spec.containers):
+        result = Plan(initialized=True)
+        result.start = [c.name for c in inits if is_sidecar(c) and _dead(latest.get(c.name))]
+    else:
+        result = _init_plan(inits, policy, latest, started)
+        if not result.initialized:
+            return result
+    wanted = [c.name for c in spec.containers if _wants_start(latest.get(c.name), policy)]
+    running = [c.name for c in spec.containers if c.name in latest and latest[c.name].state != "exited"]
+    if not wanted and not running:
+        codes = [latest[c.name].exit_code for c in spec.containers]
+        return Plan(initialized=True, finished=True, failed=any(codes))
+    result.start += wanted
+    return result
+
+
+def _init_plan(inits: list[Container], policy: str, latest: Latest, started: Collection[str]) -> Plan:
+    result = Plan()
+    for container in inits:
+        status = latest.get(container.name)
+        if is_sidecar(container):
+            if _dead(status):
+                result.start.append(container.name)
+            if container.name not in started:
+                return result
+        elif status is None:
+            result.start.append(container.name)
+            return result
+        elif status.state != "exited":
+            return result
+        elif status.exit_code:
+            if policy == "Never":
+                return Plan(finished=True, failed=True)
+            result.start.append(container.name)
+            return result
+    result.initialized = True
+    return result
+
+
+def _dead(status: ContainerStatus | None) -> bool:
+    return status is None or status.state == "exited"
+
+
+def _wants_start(status: ContainerStatus | None, policy: str) -> bool:
+    if status is None:
+        return True
+    if status.state != "exited":
+        return False
+    return policy == "Always" or (policy == "OnFailure" and status.exit_code != 0)

@@ -1,0 +1,249 @@
+"""A pod's volumes as folders under the state folder, in the real kubelet's layout: volumes/KIND/NAME.
+
+What comes from the API (ConfigMaps, Secrets, tokens) is replaced atomically: a new timestamped folder, then the link
+`..data` to it, so that a reader sees the old files or the new ones, never a mixture.
+https://kubernetes.io/docs/concepts/storage/volumes/
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from lightkube.models.core_v1 import Container, KeyToPath, Volume
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
+
+from ..runtime.cri import Mount
+from ..store.client import Client
+from .fields import field_value, resource_value
+
+Files = dict[str, tuple[bytes, int]]  # relative path -> content, mode
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_VOLUME = "kube-api-access"
+DEFAULT_MODE = 0o644
+HOST_PATHS = ("/usr",)  # what a pod may see of the machine, read-only
+_FOLDERS = {
+    "emptyDir": "kubernetes.io~empty-dir",
+    "configMap": "kubernetes.io~configmap",
+    "secret": "kubernetes.io~secret",
+    "projected": "kubernetes.io~projected",
+    "downwardAPI": "kubernetes.io~downward-api",
+}
+
+
+class VolumeError(Exception):
+    """A volume can't be set up: FailedMount with this message."""
+
+
+class Volumes:
+    """The volumes of one pod. `root` is state.pods/UID; `token` makes the ServiceAccount's token."""
+
+    def __init__(
+        self, root: Path, client: Client, token: Callable[[Pod], str] | None, ca_pem: str, node_ip: str
+    ) -> None:
+        self.root, self.client, self.token, self.ca_pem, self.node_ip = root, client, token, ca_pem, node_ip
+
+    def set_up(self, pod: Pod, address: str) -> None:
+        """Make or refresh every volume. Raises VolumeError naming the first that can't be."""
+        for volume in (pod.spec.volumes if pod.spec else None) or ():
+            try:
+                self._set_up(pod, volume, address)
+            except VolumeError as error:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from None
+        if needs_token(pod):
+            write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
+
+    def tear_down(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def mounts(self, pod: Pod, container: Container, expand: Callable[[str], str]) -> list[Mount]:
+        """The bind mounts of one container. Raises VolumeError (a subPath that leads out of its volume)."""
+        volumes = {v.name: v for v in (pod.spec.volumes if pod.spec else None) or ()}
+        result = [Mount("/etc/hosts", str(self.root / "etc-hosts"))]
+        for mount in container.volumeMounts or ():
+            volume = volumes[mount.name]
+            source = self._source(volume)
+            if sub := mount.subPath or expand(mount.subPathExpr or ""):
+                source = _inside(source, sub)
+            result.append(Mount(mount.mountPath, str(source), _read_only(volume, bool(mount.readOnly))))
+        taken = {m.container_path for m in result[1:]}
+        if needs_token(pod) and SERVICE_ACCOUNT not in taken:
+            result.append(Mount(SERVICE_ACCOUNT, str(self._folder("projected", TOKEN_VOLUME)), True))
+        return result[1:] if "/etc/hosts" in taken else result
+
+    # -- one volume ----------------------------------------------------------------------------------------------
+    def _folder(self, kind: str, name: str) -> Path:
+        return self.root / "volumes" / _FOLDERS[kind] / name
+
+    def _source(self, volume: Volume) -> Path:
+        if volume.hostPath:
+            return Path(volume.hostPath.path)
+        return self._folder(kind_of(volume), volume.name)
+
+    def _set_up(self, pod: Pod, volume: Volume, address: str) -> None:
+        if volume.hostPath:
+            return _check_host_path(volume.hostPath.path)
+        kind = kind_of(volume)
+        folder = self._folder(kind, volume.name)
+        if kind == "emptyDir":
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder.chmod(0o777)
+        write_atomically(folder, self._files(pod, volume, address))
+        return None
+
+    def _files(self, pod: Pod, volume: Volume, address: str) -> Files:
+        namespace = (pod.metadata.namespace if pod.metadata else "") or ""
+        if source := volume.configMap:
+            mode = source.defaultMode or DEFAULT_MODE
+            return self._data("configmap", source.name or "", namespace, source.items, bool(source.optional), mode)
+        if secret := volume.secret:
+            mode = secret.defaultMode or DEFAULT_MODE
+            return self._data("secret", secret.secretName or "", namespace, secret.items, bool(secret.optional), mode)
+        if downward := volume.downwardAPI:
+            return self._downward(pod, downward.items, downward.defaultMode or DEFAULT_MODE, address)
+        assert volume.projected
+        files: Files = {}
+        mode = volume.projected.defaultMode or DEFAULT_MODE
+        for part in volume.projected.sources or ():
+            if part.configMap:
+                s = part.configMap
+                files |= self._data("configmap", s.name or "", namespace, s.items, bool(s.optional), mode)
+            elif part.secret:
+                p = part.secret
+                files |= self._data("secret", p.name or "", namespace, p.items, bool(p.optional), mode)
+            elif part.downwardAPI:
+                files |= self._downward(pod, part.downwardAPI.items, mode, address)
+            elif part.serviceAccountToken:
+                files[part.serviceAccountToken.path] = (self._token(pod), mode)
+        return files
+
+    def _data(
+        self, kind: str, name: str, namespace: str, items: list[KeyToPath] | None, optional: bool, mode: int
+    ) -> Files:
+        data = read_data(self.client, kind, name, namespace)
+        if data is None and name == "kube-root-ca.crt":
+            data = {"ca.crt": self.ca_pem.encode()}  # its controller may come a moment later than the pod
+        if data is None:
+            if optional:
+                return {}
+            raise VolumeError(f'{kind} "{name}" not found')
+        if items is None:
+            return {key: (value, mode) for key, value in data.items()}
+        files: Files = {}
+        for item in items:
+            if item.key in data:
+                files[item.path] = (data[item.key], item.mode or mode)
+            elif not optional:
+                raise VolumeError(f"references non-existent {kind} key: {item.key}")
+        return files
+
+    def _downward(self, pod: Pod, items: list[object] | None, mode: int, address: str) -> Files:
+        files: Files = {}
+        for item in items or ():
+            if ref := getattr(item, "fieldRef", None):
+                text = field_value(pod, ref.fieldPath, (address, self.node_ip))
+            else:
+                text = resource_value(pod, item.resourceFieldRef, None)  # type: ignore[attr-defined]
+            files[item.path] = (text.encode(), item.mode or mode)  # type: ignore[attr-defined]
+        return files
+
+    def _token(self, pod: Pod) -> bytes:
+        return self.token(pod).encode() if self.token else b""
+
+    def _access_files(self, pod: Pod) -> Files:
+        namespace = ((pod.metadata.namespace if pod.metadata else "") or "").encode()
+        files = {"token": self._token(pod), "ca.crt": self.ca_pem.encode(), "namespace": namespace}
+        return {name: (content, DEFAULT_MODE) for name, content in files.items()}
+
+
+def needs_token(pod: Pod) -> bool:
+    """True where admission has not already put the token's volume into the pod, and it wasn't declined."""
+    spec = pod.spec
+    if spec is None or spec.automountServiceAccountToken is False:
+        return False
+    projected = [v.projected for v in spec.volumes or () if v.projected]
+    return not any(part.serviceAccountToken for p in projected for part in p.sources or ())
+
+
+def kind_of(volume: Volume) -> str:
+    """The name of the volume's source field. Raises VolumeError for one that nothing here can serve."""
+    for kind in _FOLDERS:
+        if getattr(volume, kind) is not None:
+            return kind
+    other = sorted(set(volume.to_dict()) - {"name"})
+    raise VolumeError(f"volumes of type {other[0] if other else 'unknown'} are not supported by minik8s-net")
+
+
+def read_data(client: Client, kind: str, name: str, namespace: str) -> Mapping[str, bytes] | None:
+    """A ConfigMap's data and binaryData, or a Secret's data; None where there is no such object."""
+    if kind == "configmap":
+        config = client.find(ConfigMap, name, namespace)
+        if config is None:
+            return None
+        binary = {k: base64.b64decode(v) for k, v in (config.binaryData or {}).items()}
+        return {k: v.encode() for k, v in (config.data or {}).items()} | binary
+    secret = client.find(Secret, name, namespace)
+    return None if secret is None else {k: base64.b64decode(v) for k, v in (secret.data or {}).items()}
+
+
+def write_atomically(folder: Path, files: Files) -> None:
+    """Make `folder` show exactly `files`; does nothing where it already does."""
+    data = folder / "..data"
+    if data.is_symlink() and _same(data, files):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f"..{datetime.now():%Y_%m_%d_%H_%M_%S}.{secrets.token_hex(4)}"
+    fresh.mkdir()
+    for path, (content, mode) in files.items():
+        target = fresh / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+    old = data.readlink() if data.is_symlink() else None
+    link = folder / "..data_tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(fresh.name)
+    link.rename(data)
+    tops = {Path(path).parts[0] for path in files}
+    for top in tops:
+        if not (folder / top).is_symlink():
+            (folder / top).symlink_to(f"..data/{top}")
+    for entry in folder.iterdir():
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in tops:
+            entry.unlink()
+    if old:
+        shutil.rmtree(folder / old, ignore_errors=True)
+
+
+def _same(data: Path, files: Files) -> bool:
+    present = {str(p.relative_to(data)): p for p in data.rglob("*") if p.is_file()}
+    return present.keys() == files.keys() and all(present[n].read_bytes() == c for n, (c, _) in files.items())
+
+
+def _inside(volume: Path, sub: str) -> Path:
+    target = (volume / sub).resolve()
+    root = volume.resolve()
+    if not target.is_relative_to(root):
+        raise VolumeError(f'subPath "{sub}" leads out of its volume')
+    if not target.exists():
+        target.mkdir(parents=True)
+    return target
+
+
+def _read_only(volume: Volume, asked: bool) -> bool:
+    return asked or volume.emptyDir is None
+
+
+def _check_host_path(path: str) -> None:
+    normal = Path(path).resolve()
+    if ".." in Path(path).parts or not any(normal.is_relative_to(p) for p in HOST_PATHS):
+        allowed = ", ".join(HOST_PATHS)
+        raise VolumeError(
+            f'hostPath "{path}" is refused: of the machine, pods see only {allowed}, read-only; use an emptyDir'
+        )
+    if not normal.exists():
+        raise VolumeError(f"hostPath type check failed: {path} does not exist")
