@@ -1,45 +1,255 @@
-"""How the kubelet and the CNI talk to the runtime: CRI's verbs over a Unix socket, from asyncio.
-
-(Interface; the body belongs to the runtime's author.)
-"""
+"""How the kubelet and the CNI talk to the runtime: CRI's verbs over a Unix socket, from asyncio."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import itertools
+import os
+import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
-from .cri import ContainerConfig, ContainerStatus, ExecStreams, ImageInfo, Sandbox, SandboxConfig
+from .cri import (
+    SOCKET,
+    ContainerConfig,
+    ContainerStatus,
+    CriError,
+    ExecStreams,
+    ImageInfo,
+    Mount,
+    Sandbox,
+    SandboxConfig,
+)
+from .wire import Channel, Json
+
+Answer = tuple[Any, list[int]]
 
 
 class RuntimeClient:
-    """One connection to the runtime. Every verb raises CriError; all are idempotent where CRI says so."""
+    """One connection to the runtime. Every verb raises CriError; all are idempotent where CRI says so.
 
-    async def connect(self) -> None: ...
-    async def close(self) -> None: ...
+    After the connection is lost every call raises CriError("Unavailable", …) until `connect` is called again.
+    """
 
-    # namespaces that are no pods: the fabric, nodes, outside
-    async def ensure_netns(self, name: str) -> None: ...
-    async def remove_netns(self, name: str) -> None: ...
+    def __init__(self, path: str = SOCKET) -> None:
+        self._path = path
+        self._channel: Channel | None = None
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, asyncio.Future[Answer]] = {}
+        self._listeners: set[asyncio.Queue[ContainerStatus | None]] = set()
 
-    # pods
-    async def run_pod_sandbox(self, config: SandboxConfig) -> Sandbox: ...
-    async def stop_pod_sandbox(self, sandbox_id: str) -> None: ...
-    async def remove_pod_sandbox(self, sandbox_id: str) -> None: ...
-    async def list_pod_sandboxes(self) -> list[Sandbox]: ...
+    # -- the connection -------------------------------------------------------------------------------------------
+    async def connect(self) -> None:
+        await self.close()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self._path)
+        except OSError as error:
+            sock.close()
+            raise CriError("Unavailable", f"the runtime does not answer: {error}") from None
+        self._channel = Channel(sock)
+        asyncio.get_running_loop().add_reader(sock, self._readable)
 
-    # containers
-    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str: ...
-    async def start_container(self, container_id: str) -> None: ...
-    async def stop_container(self, container_id: str, timeout: float) -> None: ...
-    async def remove_container(self, container_id: str) -> None: ...
-    async def list_containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]: ...
-    async def container_status(self, container_id: str) -> ContainerStatus: ...
+    async def close(self) -> None:
+        self._lost("the connection was closed")
+
+    def _lost(self, why: str) -> None:
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(channel.sock)
+        loop.remove_writer(channel.sock)
+        channel.close()
+        calls, self._calls = self._calls, {}
+        for future in calls.values():
+            if not future.done():
+                future.set_exception(CriError("Unavailable", f"the runtime is gone: {why}"))
+        for queue in self._listeners:
+            queue.put_nowait(None)
+
+    def _readable(self) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            messages = channel.receive()
+        except OSError as error:
+            self._lost(str(error))
+            return
+        for message in messages:
+            if "event" in message:
+                status = _container_status(message["event"])
+                for queue in self._listeners:
+                    queue.put_nowait(status)
+                continue
+            fds = channel.take(message["fds"])
+            future = self._calls.pop(message["id"], None)
+            if future is None or future.done():  # the caller was cancelled
+                for fd in fds:
+                    os.close(fd)
+            elif "error" in message:
+                future.set_exception(CriError(*message["error"]))
+            else:
+                future.set_result((message["ok"], fds))
+
+    def _writable(self) -> None:
+        if self._channel is None:
+            return
+        try:
+            self._channel.flush()
+        except OSError as error:
+            self._lost(str(error))
+            return
+        if not self._channel.pending:
+            asyncio.get_running_loop().remove_writer(self._channel.sock)
+
+    async def _ask(self, verb: str, **args: Any) -> Answer:
+        if self._channel is None:
+            raise CriError("Unavailable", "not connected to the runtime")
+        number = next(self._numbers)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._calls[number] = future
+        try:
+            self._channel.send({"id": number, "verb": verb, "args": args})
+        except OSError as error:
+            self._lost(str(error))
+        else:
+            if self._channel.pending:
+                asyncio.get_running_loop().add_writer(self._channel.sock, self._writable)
+        return await future
+
+    async def _call(self, verb: str, **args: Any) -> Any:
+        value, _ = await self._ask(verb, **args)
+        return value
+
+    # -- namespaces that are no pods: the fabric, nodes, outside ---------------------------------------------------
+    async def ensure_netns(self, name: str) -> None:
+        await self._call("ensure_netns", name=name)
+
+    async def remove_netns(self, name: str) -> None:
+        await self._call("remove_netns", name=name)
+
+    # -- pods -----------------------------------------------------------------------------------------------------
+    async def run_pod_sandbox(self, config: SandboxConfig) -> Sandbox:
+        return _sandbox(await self._call("run_pod_sandbox", config=dataclasses.asdict(config)))
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        """Kills its containers and lets go of its namespaces."""
+        await self._call("stop_pod_sandbox", sandbox_id=sandbox_id)
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        """Forgets it and its containers; returns once the last of their processes is gone."""
+        await self._call("remove_pod_sandbox", sandbox_id=sandbox_id)
+
+    async def list_pod_sandboxes(self) -> list[Sandbox]:
+        return [_sandbox(s) for s in await self._call("list_pod_sandboxes")]
+
+    # -- containers -----------------------------------------------------------------------------------------------
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        """Raises CriError ErrImagePull or InvalidImageName for an image that is not in the catalogue."""
+        answer = await self._call("create_container", sandbox_id=sandbox_id, config=dataclasses.asdict(config))
+        return str(answer)
+
+    async def start_container(self, container_id: str) -> None:
+        """Returns once the program runs. Raises ContainerCannotRun; the container is then exited (StartError, 128)."""
+        await self._call("start_container", container_id=container_id)
+
+    async def stop_container(self, container_id: str, timeout: float) -> None:
+        """TERM, and KILL after `timeout` seconds; returns when it has ended."""
+        await self._call("stop_container", container_id=container_id, timeout=timeout)
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._call("remove_container", container_id=container_id)
+
+    async def list_containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]:
+        return [_container_status(s) for s in await self._call("list_containers", sandbox_id=sandbox_id)]
+
+    async def container_status(self, container_id: str) -> ContainerStatus:
+        return _container_status(await self._call("container_status", container_id=container_id))
+
     async def exec(
         self, container_id: str, command: list[str], *, tty: bool = False, stdin: bool = False
-    ) -> ExecStreams: ...
-    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes, bytes]: ...
-    def events(self) -> AsyncIterator[ContainerStatus]:
-        """Every change of a container's state, as it happens (a lost connection ends the iteration)."""
+    ) -> ExecStreams:
+        """Returns once the program runs. Raises ContainerCannotRun in runc's words if it cannot."""
+        told, fds = await self._ask("exec", container_id=container_id, command=command, tty=tty, stdin=stdin)
+        if tty:
+            master, status = fds
+            return ExecStreams(told["pid"], os.dup(master), master, None, status)
+        source = fds.pop(0) if stdin else None
+        out, err, status = fds
+        return ExecStreams(told["pid"], source, out, err, status)
 
-    # images
-    async def image_status(self, image: str) -> ImageInfo | None: ...
-    async def list_images(self) -> list[ImageInfo]: ...
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes, bytes]:
+        """(exit code, stdout, stderr). Raises TimeoutError after `timeout` seconds, having killed the process."""
+        streams = await self.exec(container_id, command)
+        assert streams.stderr is not None
+        reads = [asyncio.ensure_future(_read_all(fd)) for fd in (streams.stdout, streams.stderr, streams.status)]
+        try:
+            async with asyncio.timeout(timeout or None):
+                code = await reads[2]
+                out, err = await asyncio.gather(*reads[:2])
+        except TimeoutError:
+            await self._call("kill_exec", container_id=container_id, pid=streams.pid)
+            raise TimeoutError(f"command {' '.join(command)!r} timed out after {timeout:g}s") from None
+        finally:
+            for read in reads:
+                read.cancel()
+        return int(code), out, err
+
+    async def events(self) -> AsyncIterator[ContainerStatus]:
+        """Every change of a container's state, as it happens (a lost connection ends the iteration)."""
+        queue: asyncio.Queue[ContainerStatus | None] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            await self._call("events")
+            while (status := await queue.get()) is not None:
+                yield status
+        finally:
+            self._listeners.discard(queue)
+
+    # -- images ---------------------------------------------------------------------------------------------------
+    async def image_status(self, image: str) -> ImageInfo | None:
+        found = await self._call("image_status", image=image)
+        return ImageInfo(**found) if found else None
+
+    async def list_images(self) -> list[ImageInfo]:
+        return [ImageInfo(**image) for image in await self._call("list_images")]
+
+
+def _sandbox(value: Json) -> Sandbox:
+    return Sandbox(**{**value, "config": SandboxConfig(**value["config"])})
+
+
+def _container_status(value: Json) -> ContainerStatus:
+    config = value["config"]
+    mounts = [Mount(**m) for m in config["mounts"]]
+    return ContainerStatus(**{**value, "config": ContainerConfig(**{**config, "mounts": mounts})})
+
+
+async def _read_all(fd: int) -> bytes:
+    """Everything up to end of file; owns and closes the descriptor."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    collected = bytearray()
+
+    def readable() -> None:
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return
+        collected.extend(data)
+        if not data and not done.done():
+            done.set_result(None)
+            loop.remove_reader(fd)
+
+    os.set_blocking(fd, False)
+    loop.add_reader(fd, readable)
+    try:
+        await done
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+    return bytes(collected)

@@ -1,0 +1,172 @@
+"""Starting the runtime: a new process that shuts itself into namespaces of its own and becomes their PID 1.
+
+    caller ── spawns ──► user namespace (unless root), mount, net ── fork into a PID namespace ──► the runtime
+
+Everything the cluster makes (namespaces, mounts, processes) lives inside and goes with that last process: the kernel
+kills every process of a PID namespace with its PID 1, and mounts and namespaces end with their last user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from . import names
+from .syscalls import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    MS_NODEV,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    PR_SET_NAME,
+    bind,
+    fork_into,
+    mount,
+    prctl,
+    unshare,
+)
+
+if TYPE_CHECKING:
+    from ..state import State
+
+PRIVATE = "/run/minik8s"
+_NO_USER_NAMESPACES = """this user may not make user namespaces ({error}).
+As root, one of these allows it:
+  sysctl -w kernel.unprivileged_userns_clone=1               # Debian
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   # Ubuntu 24.04 and later
+  sysctl -w user.max_user_namespaces=15000                   # RHEL and others
+Or run the same command as root."""
+
+
+class StartError(RuntimeError):
+    """The runtime did not start. The text says why and what to type next."""
+
+
+def start(state: State, cluster: str) -> int:
+    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError."""
+    names.remove_names(state)  # of a predecessor that was killed
+    state.logs.mkdir(parents=True, exist_ok=True)
+    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with open(state.logs / "runtime.log", "a") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "minik8s_net.runtime", cluster, str(state.root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": path},
+            cwd="/",
+            text=True,
+            start_new_session=True,
+        )
+    assert child.stdin and child.stdout
+    with child.stdin, child.stdout:
+        word, _, rest = child.stdout.readline().partition(" ")
+        if word == "map":
+            child.stdin.write(_map_ids(child.pid) + "\n")
+            child.stdin.flush()
+            word, _, rest = child.stdout.readline().partition(" ")
+        rest += child.stdout.read()
+    child.wait()
+    if word != "ready":
+        raise StartError(rest.strip() or f"the runtime died while starting; see {state.logs / 'runtime.log'}")
+    return int(rest)
+
+
+def _map_ids(pid: int) -> str:
+    """Give the new user namespace the user's subordinate ids (/etc/subuid), if he has any: "done" or "none"."""
+    if not (shutil.which("newuidmap") and shutil.which("newgidmap")):
+        return "none"
+    ranges = [_subordinate(path) for path in ("/etc/subuid", "/etc/subgid")]
+    for tool, own, found in zip(("newuidmap", "newgidmap"), (os.getuid(), os.getgid()), ranges, strict=True):
+        if not all(ranges):
+            return "none"
+        command = [tool, str(pid), "0", str(own), "1", "1", *found]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return "none"
+    return "done"
+
+
+def _subordinate(path: str) -> list[str]:
+    """[first, count] of this user's first line in subuid(5), or []."""
+    try:
+        me = {str(os.getuid()), pwd.getpwuid(os.getuid()).pw_name}
+    except KeyError:
+        me = {str(os.getuid())}
+    try:
+        with open(path) as file:
+            lines = [line.strip().split(":") for line in file]
+    except OSError:
+        return []
+    return next((fields[1:3] for fields in lines if len(fields) == 3 and fields[0] in me), [])
+
+
+def main() -> int:
+    """The new process. Says `ready PID` or `error TEXT` on its standard output, once."""
+    cluster, root = sys.argv[1:3]
+    is_root = os.geteuid() == 0
+    try:
+        if not is_root:
+            _enter_user_namespace()
+        _enter_namespaces()
+        pid = int(os.readlink("/proc/self"))
+        host_names = names.prepare(root, cluster, pid) if is_root else None
+        _private_run(host_names)
+        prctl(PR_SET_NAME, f"minik8s-{cluster}"[:15].encode())
+        from .server import Server
+
+        server = Server(cluster, pid, host_names)
+    except OSError as error:
+        print(f"error {error.strerror or error}", flush=True)
+        return 1
+    print(f"ready {pid}", flush=True)
+    os.dup2(2, 1)
+    server.serve()
+    return 0
+
+
+def _enter_user_namespace() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        unshare(CLONE_NEWUSER)
+    except OSError as error:
+        raise OSError(error.errno, _NO_USER_NAMESPACES.format(error=error.strerror)) from None
+    print("map", flush=True)
+    if sys.stdin.readline().strip() != "done":
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"0 {uid} 1")
+        _write("/proc/self/gid_map", f"0 {gid} 1")
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _enter_namespaces() -> None:
+    """Mount, net and PID namespace; returns in the child, whose PID is 1 and which becomes the runtime."""
+    try:
+        unshare(CLONE_NEWNS | CLONE_NEWNET)
+        mount("none", "/", flags=MS_REC | MS_PRIVATE)
+        if fork_into(CLONE_NEWPID):
+            os._exit(0)
+    except PermissionError as error:
+        help_text = "the runtime needs root with CAP_SYS_ADMIN, or a user who may make user namespaces"
+        raise OSError(error.errno, f"{error.strerror}: {help_text}") from None
+
+
+def _private_run(host_names: int | None) -> None:
+    mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+    for folder in ("", "/netns", "/host-netns", "/roots", "/template"):
+        os.mkdir(PRIVATE + folder, 0o700 if not folder else 0o755)
+    if host_names is not None:
+        bind(f"/proc/self/fd/{host_names}", f"{PRIVATE}/host-netns")
