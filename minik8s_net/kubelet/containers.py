@@ -41,7 +41,13 @@ class ContainerManager:
 
     # -- start ---------------------------------------------------------------------------------------------------
     async def start(
-        self, pod: Pod, container: Container, sandbox_id: str, address: str, attempt: int, last: ContainerStatus | None
+        self,
+        pod: Pod,
+        container: Container,
+        sandbox_id: str,
+        address: str,
+        attempt: int,
+        last: ContainerStatus | None,
     ) -> None:
         """Create and start attempt `attempt`, after `last`. Raises Waiting."""
         path = field_path(pod, container)
@@ -75,7 +81,9 @@ class ContainerManager:
         if wait > 0:
             meta = pod.metadata
             assert meta
-            text = f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
+            text = (
+                f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
+            )
             delay = self.backoff.delay(container.name)
             pretty = f"{delay:g}s" if delay < 60 else f"{int(delay // 60)}m{int(delay % 60)}s"
             spoken = f"Back-off restarting failed container {container.name} in pod {meta.name}_{meta.namespace}({self.uid})"
@@ -169,7 +177,13 @@ class ContainerManager:
 
     # -- stop ----------------------------------------------------------------------------------------------------
     async def stop(
-        self, pod: Pod | None, container: Container, container_id: str, grace: float, address: str, why: str = ""
+        self,
+        pod: Pod | None,
+        container: Container,
+        container_id: str,
+        grace: float,
+        address: str,
+        why: str = "",
     ) -> None:
         """preStop hook, TERM, and KILL at the end of the grace period (seconds)."""
         began = time.monotonic()

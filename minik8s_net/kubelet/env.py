@@ -47,7 +47,9 @@ def environment(
     for service in services:
         env.update(service_variables(service))
     for source in container.envFrom or ():
-        ref, kind = (source.configMapRef, "ConfigMap") if source.configMapRef else (source.secretRef, "Secret")
+        ref, kind = (
+            (source.configMapRef, "ConfigMap") if source.configMapRef else (source.secretRef, "Secret")
+        )
         if ref is None:
             continue
         data = lookup(kind, ref.name or "")
@@ -76,7 +78,9 @@ def _value(
         return field_value(pod, source.fieldRef.fieldPath, addresses)
     if source.resourceFieldRef:
         return resource_value(pod, source.resourceFieldRef, container)
-    ref, kind = (source.configMapKeyRef, "ConfigMap") if source.configMapKeyRef else (source.secretKeyRef, "Secret")
+    ref, kind = (
+        (source.configMapKeyRef, "ConfigMap") if source.configMapKeyRef else (source.secretKeyRef, "Secret")
+    )
     if ref is None:
         return None
     data = lookup(kind, ref.name or "")
@@ -106,7 +110,11 @@ def service_variables(service: Service) -> dict[str, str]:
         protocol = port.protocol or "TCP"
         link = f"{prefix}_PORT_{port.port}_{protocol}"
         env[link] = f"{protocol.lower()}://{host}:{port.port}"
-        env[f"{link}_PROTO"], env[f"{link}_PORT"], env[f"{link}_ADDR"] = protocol.lower(), str(port.port), host
+        env[f"{link}_PROTO"], env[f"{link}_PORT"], env[f"{link}_ADDR"] = (
+            protocol.lower(),
+            str(port.port),
+            host,
+        )
     return env
 
 

@@ -59,7 +59,10 @@ def field_value(pod: Pod, path: str, addresses: tuple[str, str]) -> str:
 def resource_value(pod: Pod, ref: ResourceFieldSelector, container: Container | None) -> str:
     """limits.cpu in whole cores rounded up, in units of `divisor`; the node's own size where there is no limit."""
     if ref.containerName:
-        everyone = [*(pod.spec.containers if pod.spec else ()), *((pod.spec.initContainers if pod.spec else None) or ())]
+        everyone = [
+            *(pod.spec.containers if pod.spec else ()),
+            *((pod.spec.initContainers if pod.spec else None) or ()),
+        ]
         container = next((c for c in everyone if c.name == ref.containerName), None)
     section, _, name = ref.resource.partition(".")
     resources = container.resources if container else None

@@ -48,5 +48,3 @@ class Host:
 
     def volumes(self, uid: str) -> Volumes:
         return Volumes(self.pods_root / uid, self.client, self.token, self.ca_pem, self.node_ip)
-
-

@@ -78,17 +78,29 @@ class Looker:
         url = f"{scheme}://{host}:{port}{path}"
         headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.33", "Accept": "*/*"}
         headers.update({h.name: h.value for h in action.httpHeaders or ()})
-        lines = [f"GET {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "Connection: close", "", ""]
+        lines = [
+            f"GET {path} HTTP/1.1",
+            *(f"{k}: {v}" for k, v in headers.items()),
+            "Connection: close",
+            "",
+            "",
+        ]
         request = "\r\n".join(lines).encode()
         try:
             async with asyncio.timeout(timeout):
                 code = await self._status_code(host, port, scheme == "https", request, timeout)
         except TimeoutError:
-            return False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+            return (
+                False,
+                f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)',
+            )
         except OSError as error:
             return False, f'Get "{url}": {_dial_error(host, port, error)}'
         except (ValueError, IndexError):
-            return False, f'Get "{url}": net/http: HTTP/1.x transport connection broken: malformed HTTP response'
+            return (
+                False,
+                f'Get "{url}": net/http: HTTP/1.x transport connection broken: malformed HTTP response',
+            )
         if 200 <= code < 400:
             return True, ""
         return False, f"HTTP probe failed with statuscode: {code}"
@@ -96,7 +108,9 @@ class Looker:
     async def _status_code(self, host: str, port: int, tls: bool, request: bytes, timeout: float) -> int:
         sock = await dial(self.node, host, port, timeout)
         context = ssl._create_unverified_context() if tls else None  # as the kubelet: probes don't verify
-        reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=host if tls else None)
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname=host if tls else None
+        )
         try:
             writer.write(request)
             line = await reader.readline()

@@ -73,7 +73,9 @@ def container_status(container: Container, view: View, initialized: bool, is_ini
     else:
         state = {"terminated": terminated(latest)}
     entry: Json = {"name": container.name, "state": state, "lastState": last or {}}
-    done_init = is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
+    done_init = (
+        is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
+    )
     entry["ready"] = bool(view.ready and view.running) or bool(done_init)
     entry["restartCount"] = view.restarts
     entry["image"] = container.image or ""
@@ -133,7 +135,9 @@ def conditions(pod: Pod, views: Mapping[str, View], plan: Plan, *, sandbox: bool
         {"type": "PodScheduled", "status": "True"},
     ]
     mine = {c["type"] for c in own}
-    others = [c.to_dict() for c in (pod.status.conditions if pod.status else None) or () if c.type not in mine]
+    others = [
+        c.to_dict() for c in (pod.status.conditions if pod.status else None) or () if c.type not in mine
+    ]
     return own + others
 
 

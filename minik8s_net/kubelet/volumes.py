@@ -99,10 +99,14 @@ class Volumes:
         namespace = (pod.metadata.namespace if pod.metadata else "") or ""
         if source := volume.configMap:
             mode = source.defaultMode or DEFAULT_MODE
-            return self._data("configmap", source.name or "", namespace, source.items, bool(source.optional), mode)
+            return self._data(
+                "configmap", source.name or "", namespace, source.items, bool(source.optional), mode
+            )
         if secret := volume.secret:
             mode = secret.defaultMode or DEFAULT_MODE
-            return self._data("secret", secret.secretName or "", namespace, secret.items, bool(secret.optional), mode)
+            return self._data(
+                "secret", secret.secretName or "", namespace, secret.items, bool(secret.optional), mode
+            )
         if downward := volume.downwardAPI:
             return self._downward(pod, downward.items, downward.defaultMode or DEFAULT_MODE, address)
         assert volume.projected
