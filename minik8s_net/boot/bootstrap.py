@@ -17,6 +17,7 @@ from ..api.kinds import by_kind
 from ..config import ClusterConfig
 from ..dns.manifests import manifests as dns_manifests
 from ..store.client import Client, Json
+from .node_object import node_object
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 API_PORT = 6443
@@ -32,7 +33,7 @@ def ensure_nodes(client: Client, config: ClusterConfig) -> None:
     """Nodes of a fresh cluster. Later ones come and go by `minik8s node add|rm`: the stored Nodes are the truth."""
     if not client.list(Node):
         for index in range(1, config.nodes + 1):
-            client.create(Node, node(config, index))
+            client.create(Node, node_object(config, index))
 
 
 def ensure_dns(client: Client, config: ClusterConfig) -> None:
@@ -43,28 +44,10 @@ def ensure_dns(client: Client, config: ClusterConfig) -> None:
         _ensure(client, kind.resource, obj)
 
 
-def node(config: ClusterConfig, index: int) -> Json:
-    """The Node object that makes node-`index` exist: its namespace, bridge, kubelet, proxy and policy follow from it."""
-    name = config.node_name(index)
-    cidr = str(config.node_pod_cidr(index))
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {
-                "kubernetes.io/hostname": name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": _architecture(),
-            },
-        },
-        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
-    }
-
-
 def _control_plane(config: ClusterConfig) -> Iterator[tuple[type[Resource], Json]]:
     for name in SYSTEM_NAMESPACES:
-        yield Namespace, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        yield Namespace, obj
     ip, server = str(config.api_service_ip), str(config.fabric_ip)
     meta = {"name": "kubernetes", "namespace": "default"}
     labels = {"component": "apiserver", "provider": "kubernetes"}
@@ -107,9 +90,3 @@ def _control_plane(config: ClusterConfig) -> Iterator[tuple[type[Resource], Json
 def _ensure(client: Client, kind: Any, obj: Json) -> None:
     if client.find(kind, obj["metadata"]["name"], obj["metadata"].get("namespace")) is None:
         client.create(kind, obj)
-
-
-def _architecture() -> str:
-    import platform
-
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -40,10 +40,17 @@ class Started:
     running: bool
 
 
-def up(config: ClusterConfig, progress: Callable[[str], None] = lambda _: None, *, explicit: bool = False) -> Started:
+def up(
+    config: ClusterConfig,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    explicit: bool = False,
+    publish: bool = True,
+) -> Started:
     """Start (or resume) a cluster; returns when its DNS answers from inside. Raises StartError, nothing left half-made.
 
     `explicit`: the configuration was asked for, so a cluster that exists with another one is an error.
+    `publish`: add the context minik8s-NAME to the user's kubeconfig and make it the current one.
     """
     began = time.monotonic()
     add_sbin_to_path()
@@ -66,7 +73,8 @@ def up(config: ClusterConfig, progress: Callable[[str], None] = lambda _: None, 
                 _end(state)
                 _remove_folder(state)
             raise
-    _publish_context(state, config)
+    if publish:
+        _publish_context(state, config)
     return Started(config, time.monotonic() - began, resumed, running=False)
 
 

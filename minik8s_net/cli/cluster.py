@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..config import ClusterConfig
+from ..config import MAX_NODES, ClusterConfig
 from ..state import State
 from . import output
 
@@ -122,17 +122,26 @@ def kubeconfig(args: argparse.Namespace) -> int:
 
 def node(args: argparse.Namespace) -> int:
     """Add or remove a node: the Node object is the wanted state, the controller does the rest."""
-    from ..boot import nodes
+    from ..boot.node_object import node_object
+    from ..client.wait import wait_for
+    from .objects import UsageError, connect
 
+    api, nodes = connect(args), "/api/v1/nodes"
+    config = ClusterConfig.from_dict(json.loads(State.of(args.cluster).config.read_text()))
     if args.action == "add":
-        name = nodes.add(args.cluster, args.name)
+        there = {n["metadata"]["name"] for n in api.request("GET", nodes)["items"]}
+        free = (i for i in range(1, MAX_NODES + 1) if config.node_name(i) not in there)
+        index = config.node_index(args.name) if args.name else next(free)
+        name = config.node_name(index)
+        api.request("POST", nodes, node_object(config, index))
+        wait_for(api, f"{nodes}/{name}", "condition=Ready", 30)
         print(f"node/{name} added and Ready")
     else:
         if not args.name:
-            print("error: which node? e.g. minik8s node rm node-3", file=sys.stderr)
-            return 1
-        nodes.remove(args.cluster, args.name)
-        print(f"node/{args.name} removed")
+            raise UsageError("which node? e.g. minik8s node rm node-3")
+        api.request("DELETE", f"{nodes}/{args.name}")
+        wait_for(api, f"{nodes}/{args.name}", "delete", 30)
+        print(f"node/{args.name} removed; its pods go with it")
     return 0
 
 

@@ -1,0 +1,130 @@
+"""Nodes come and go with their Node objects: network namespace, wiring, and the three agents of each.
+
+`minik8s node add` creates a Node, `node rm` deletes it; everything else follows here, level-triggered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from lightkube.resources.core_v1 import Node, Pod
+
+from ..apiserver.pki import Pki
+from ..apiserver.tokens import Tokens
+from ..cni.node import ensure_node, remove_node
+from ..cni.peers import ensure_peers
+from ..cni.pod import Cni
+from ..config import ClusterConfig, ConfigError
+from ..kernel.netns import Netns
+from ..kubelet.kubelet import Kubelet
+from ..kubelet.kubelets import NodeKubelets
+from ..policy.enforcer import Enforcer
+from ..policy.index import PolicyIndex
+from ..proxy.proxier import Proxier
+from ..reconcile import Reconciler
+from ..runtime.client import RuntimeClient
+from ..state import State
+from ..store.client import Change, Client
+
+
+@dataclass
+class Agents:
+    """What runs on one node."""
+
+    index: int
+    netns: Netns
+    kubelet: Kubelet
+    proxier: Proxier
+    enforcer: Enforcer
+    tasks: list[asyncio.Task[None]]
+
+
+class NodeManager:
+    """Makes the kernel and the agents equal to the stored Nodes."""
+
+    def __init__(
+        self, config: ClusterConfig, state: State, client: Client, runtime: RuntimeClient, kubelets: NodeKubelets,
+        policies: PolicyIndex, fabric: Netns, tokens: Tokens, pki: Pki,
+    ) -> None:  # fmt: skip
+        self._config, self._state, self._client, self._runtime = config, state, client, runtime
+        self._kubelets, self._policies, self._fabric = kubelets, policies, fabric
+        self._tokens, self._ca = tokens, pki.ca.read_text()
+        self._agents: dict[str, Agents] = {}
+        self._loop: Reconciler[str] = Reconciler("nodes", self._reconcile)
+        self._cni = Cni(config, state)
+
+    def names(self) -> list[str]:
+        return sorted(self._agents)
+
+    def netns(self) -> list[Netns]:
+        return [agents.netns for agents in self._agents.values()]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._client.watch(Node, self._changed)
+        await self._loop.run()
+
+    async def synced(self) -> None:
+        """Every stored node is wired and its agents run."""
+        while len(self._agents) < len(self._client.list(Node)):
+            await asyncio.sleep(0.002)
+
+    def _changed(self, change: Change[Node]) -> None:
+        assert change.new.metadata and change.new.metadata.name
+        name = change.new.metadata.name
+        if change.type == "DELETED" or name not in self._agents:
+            self._loop.mark(name)
+
+    async def _reconcile(self, name: str) -> None:
+        wanted = self._client.find(Node, name) is not None
+        if wanted and name not in self._agents:
+            await self._add(name)
+        elif not wanted and name in self._agents:
+            await self._remove(name)
+
+    async def _add(self, name: str) -> None:
+        try:
+            index = self._config.node_index(name)
+        except ConfigError:
+            return  # a Node object of somebody's making: kept, NotReady, like a machine that never joined
+        await self._runtime.ensure_netns(self._config.netns(name))
+        netns = Netns(self._config.netns(name))
+        await ensure_node(self._config, index, netns, self._fabric)
+        node_ip = str(self._config.node_ip(index))
+        proxier = Proxier(self._config, name, node_ip, self._client, netns, self._config.proxy_mode)
+        enforcer = Enforcer(self._config, name, self._policies, netns)
+        kubelet = Kubelet(
+            self._config, self._state, name, self._client, self._runtime, self._cni, netns,
+            enforcer.ready, self._token, self._ca,
+        )  # fmt: skip
+        tasks = [asyncio.create_task(part.run(), name=f"{name}:{type(part).__name__}")
+                 for part in (enforcer, proxier, kubelet)]  # fmt: skip
+        self._agents[name] = Agents(index, netns, kubelet, proxier, enforcer, tasks)
+        self._kubelets.add(name, kubelet)
+        await self._wire_peers()
+
+    async def _remove(self, name: str) -> None:
+        agents = self._agents.pop(name)
+        self._kubelets.remove(name)
+        await agents.kubelet.stop()
+        for task in agents.tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await remove_node(self._config, agents.index, agents.netns, self._fabric)
+        agents.netns.close()
+        await self._runtime.remove_netns(self._config.netns(name))
+        await self._wire_peers()
+
+    async def _wire_peers(self) -> None:
+        """Every node knows the way to every other node's pods."""
+        indexes = [agents.index for agents in self._agents.values()]
+        for agents in self._agents.values():
+            peers = [i for i in indexes if i != agents.index]
+            await ensure_peers(self._config, agents.netns, agents.index, peers)
+
+    def _token(self, pod: Pod) -> str:
+        assert pod.metadata and pod.metadata.namespace and pod.spec
+        return self._tokens.service_account(pod.metadata.namespace, pod.spec.serviceAccountName or "default", pod)
