@@ -1,0 +1,233 @@
+"""Queries over UDP and TCP → answers; the cache of ready answers that makes it quick.
+
+A datagram's bytes behind the message id are the key of its answer: an equal question has an equal answer until records
+change, and then all answers are dropped. What has several addresses is kept in several rotations, given out in turn
+(CoreDNS' loadbalance). One event loop, no threads: a reader callback drains the socket before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import wire
+from .answer import Answer, respond
+from .config import Block, Config
+from .forward import complete
+from .wire import Malformed, Query
+
+log = logging.getLogger(__name__)
+CACHE_ENTRIES = 20_000
+DRAIN = 256  # datagrams per wake-up, so that timers and watches get their turn
+ROTATIONS = 8
+TCP_IDLE = 10.0  # seconds (RFC 7766 §6.2.3)
+TCP_CONNECTIONS = 128
+Peer = tuple[str, int]
+FLAGS = (("qr", wire.QR), ("aa", wire.AA), ("tc", wire.TC), ("rd", wire.RD), ("ra", wire.RA), ("cd", wire.CD))
+
+
+class Cached:
+    """Ready answers (without their id) to one question; `hits` and labels for the metrics."""
+
+    __slots__ = ("answers", "hits", "rcode", "rtype")
+
+    def __init__(self, answers: deque[bytes], rtype: str, rcode: str) -> None:
+        self.answers, self.rtype, self.rcode, self.hits = answers, rtype, rcode, 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A query on its way: who asked, how, and how to reply."""
+
+    query: Query
+    peer: Peer
+    protocol: str  # udp or tcp
+    reply: Callable[[bytes], None]
+    logged: bool
+    size: int  # bytes of the message
+    began: float = field(default_factory=time.perf_counter)
+
+    def log_line(self, rcode: str, raw: bytes) -> str:
+        """As CoreDNS' log plugin: `[INFO] 10.244.1.2:4711 - 7 "A IN web.default.svc… udp 54 false 512" NOERROR qr,aa,rd 98 0.0001s`.
+
+        https://coredns.io/plugins/log/
+        """
+        query, host = self.query, self.peer[0]
+        flags = int.from_bytes(raw[2:4], "big")
+        said = ",".join(name for name, bit in FLAGS if flags & bit)
+        qclass = "IN" if query.qclass == wire.IN else f"CLASS{query.qclass}"
+        bufsize = query.udp_size or (wire.MIN_UDP if self.protocol == "udp" else 65535)
+        dnssec = "true" if query.dnssec_ok else "false"
+        asked = f"{query.type_name} {qclass} {query.name}. {self.protocol} {self.size} {dnssec} {bufsize}"
+        address = f"[{host}]:{self.peer[1]}" if ":" in host else f"{host}:{self.peer[1]}"
+        seconds = time.perf_counter() - self.began
+        return f'[INFO] {address} - {query.id} "{asked}" {rcode} {said} {len(raw)} {seconds:.9f}s'
+
+
+class Listener:
+    """Answers according to `config` until it is replaced or its records change (`changed`)."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._cache: dict[bytes, Cached] = {}
+        self._forwards: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self.responses: Counter[tuple[str, str]] = Counter()  # (type, rcode)
+        self.hits = self.misses = 0
+        self.log_line: Callable[[str], None] = print
+
+    def changed(self) -> None:
+        """Records changed: no ready answer is known to be right any more."""
+        if self._cache:
+            self.count()
+            self._cache.clear()
+
+    def count(self) -> None:
+        """Fold the cached answers' hits into the counters."""
+        for entry in self._cache.values():
+            if entry.hits:
+                self.responses[entry.rtype, entry.rcode] += entry.hits
+                self.hits += entry.hits
+                entry.hits = 0
+
+    def entries(self) -> int:
+        return len(self._cache)
+
+    async def listen(self, host: str, port: int) -> tuple[socket.socket, asyncio.Server]:
+        """Open UDP and TCP on the same port (0: any free one). Raises OSError."""
+        udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        udp.setblocking(False)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        udp.bind((host, port))
+        try:
+            tcp = await asyncio.start_server(self._stream, host, udp.getsockname()[1], backlog=256)
+        except OSError:
+            udp.close()
+            raise
+        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp)
+        return udp, tcp
+
+    # -- UDP -------------------------------------------------------------------------------------------------------
+    def _drain(self, udp: socket.socket) -> None:
+        receive, send, cache = udp.recvfrom, udp.sendto, self._cache
+        for _ in range(DRAIN):
+            try:
+                packet, peer = receive(4096)
+            except OSError:  # nothing left; or an ICMP error of an earlier answer, which concerns nobody
+                return
+            entry = cache.get(packet[2:])
+            if entry is None:
+                self._miss(udp, packet, peer)
+                continue
+            entry.hits += 1
+            answers = entry.answers
+            try:
+                send(packet[:2] + answers[0], peer)
+            except OSError:  # a full buffer or a vanished client: the asker asks again
+                continue
+            answers.rotate(1)
+
+    def _miss(self, udp: socket.socket, packet: bytes, peer: Peer) -> None:
+        def reply(answer: bytes) -> None:
+            try:
+                udp.sendto(answer, peer)
+            except OSError as error:
+                log.debug("no answer to %s: %s", peer, error)
+
+        self.handle(packet, peer, "udp", reply)
+
+    # -- TCP (RFC 7766) --------------------------------------------------------------------------------------------
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        peer = writer.get_extra_info("peername")[:2]
+
+        def reply(answer: bytes) -> None:
+            if not writer.is_closing():
+                writer.write(struct.pack("!H", len(answer)) + answer)
+
+        try:
+            while len(self._connections) <= TCP_CONNECTIONS:
+                async with asyncio.timeout(TCP_IDLE):
+                    size = struct.unpack("!H", await reader.readexactly(2))[0]
+                    packet = await reader.readexactly(size)
+                self.handle(packet, peer, "tcp", reply)
+                async with asyncio.timeout(TCP_IDLE):
+                    await writer.drain()
+        except (TimeoutError, EOFError, OSError):
+            pass  # idle, gone, or cut off: nothing is owed
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    # -- both ------------------------------------------------------------------------------------------------------
+    def handle(self, packet: bytes, peer: Peer, protocol: str, reply: Callable[[bytes], None]) -> None:
+        """Answer one message: at once, or later if another server has to be asked."""
+        self.misses += 1
+        try:
+            query = wire.parse(packet)
+        except Malformed as error:
+            if error.reply is not None:
+                self.responses["other", wire.RCODES[error.reply[3] & 15]] += 1
+                reply(error.reply)
+            return
+        block = self.config.block(query.name)
+        request = Request(query, peer, protocol, reply, block is not None and block.log, len(packet))
+        answer = self._decide(block, query)
+        if answer.ask is not None:
+            task = asyncio.create_task(self._ask(request, answer))
+            self._forwards.add(task)
+            task.add_done_callback(self._forwards.discard)
+            return
+        answers = _messages(request, answer)
+        if protocol == "udp" and not request.logged and answer.rcode != wire.SERVFAIL:
+            if len(self._cache) >= CACHE_ENTRIES:
+                self.changed()
+            ready = deque(raw[2:] for raw in answers)
+            self._cache[packet[2:]] = Cached(ready, query.type_name, wire.RCODES[answer.rcode])
+        self._finish(request, answer, answers[0])
+
+    def _decide(self, block: Block | None, query: Query) -> Answer:
+        if query.version:
+            return Answer(wire.BADVERS, authoritative=False)
+        if block is None or query.qclass != wire.IN:
+            return Answer(wire.REFUSED, authoritative=False)
+        return respond(block.sources, query.name, query.type_name)
+
+    async def _ask(self, request: Request, answer: Answer) -> None:
+        answer = await complete(answer, request.query)
+        self._finish(request, answer, _messages(request, answer)[0])
+
+    def _finish(self, request: Request, answer: Answer, raw: bytes) -> None:
+        request.reply(raw)
+        rcode = wire.RCODES.get(answer.rcode, str(answer.rcode))
+        self.responses[request.query.type_name, rcode] += 1
+        if request.logged:
+            self.log_line(request.log_line(rcode, raw))
+
+
+def _messages(request: Request, answer: Answer) -> list[bytes]:
+    """The reply; with several addresses in it, each of a few rotations of them."""
+    limit = wire.udp_limit(request.query) if request.protocol == "udp" else 65535
+    movable = [rr for rr in answer.answer if rr.record.type in ("A", "AAAA")]
+    fixed = [rr for rr in answer.answer if rr.record.type not in ("A", "AAAA")]
+    turns = [movable[i:] + movable[:i] for i in range(min(len(movable), ROTATIONS))] or [[]]
+    return [
+        wire.build(
+            request.query,
+            answer.rcode,
+            answer=fixed + turn,
+            authority=answer.authority,
+            additional=answer.additional,
+            authoritative=answer.authoritative,
+            limit=limit,
+        )
+        for turn in turns
+    ]
