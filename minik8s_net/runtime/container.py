@@ -6,11 +6,12 @@ workload runs (exec closed the pipe), end of file. `final` is a pipe for the ter
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import pty
 import signal
 import sys
+import termios
 from typing import Any, NoReturn
 
 from . import caps, rootfs
@@ -79,7 +80,7 @@ class _Streams:
     def __init__(self, tty: bool, stdin: bool) -> None:
         self.tty = tty
         if tty:
-            master, slave = pty.openpty()
+            master, slave = os.openpty()
             self.child, self.outputs = [slave, slave, slave], {master: "stdout"}
             return
         (out, out_child), (err, err_child) = os.pipe(), os.pipe()
@@ -105,9 +106,6 @@ def _workload(spec: Json, streams: _Streams, reporter: Reporter) -> NoReturn:
 
 
 def take_terminal(slave: int) -> None:
-    import fcntl
-    import termios
-
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
 
@@ -161,7 +159,9 @@ def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     if "/" in name:
         candidates = [name]
     else:
-        candidates = [os.path.join(folder, name) for folder in env.get("PATH", DEFAULT_PATH).split(":") if folder]
+        candidates = [
+            os.path.join(folder, name) for folder in env.get("PATH", DEFAULT_PATH).split(":") if folder
+        ]
     for path in candidates:
         if os.access(path, os.X_OK) and os.path.isfile(path):
             try:
@@ -169,7 +169,7 @@ def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
             except OSError as error:
                 if error.errno == 8:  # ENOEXEC
                     raise OSError(8, f"exec {path}: exec format error") from None
-                raise OSError(error.errno, f'exec: "{name}": {os.strerror(error.errno).lower()}') from None
+                raise OSError(error.errno, f'exec: "{name}": {(error.strerror or "").lower()}') from None
     raise _not_runnable(name)
 
 

@@ -9,18 +9,17 @@ kills every process of a PID namespace with its PID 1, and mounts and namespaces
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from . import names
 from .syscalls import (
+    CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUSER,
+    CLONE_NEWUTS,
     MS_NODEV,
     MS_NOSUID,
     MS_PRIVATE,
@@ -51,6 +50,8 @@ class StartError(RuntimeError):
 
 def start(state: State, cluster: str) -> int:
     """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError."""
+    import subprocess
+
     names.remove_names(state)  # of a predecessor that was killed
     state.logs.mkdir(parents=True, exist_ok=True)
     package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -68,11 +69,11 @@ def start(state: State, cluster: str) -> int:
         )
     assert child.stdin and child.stdout
     with child.stdin, child.stdout:
-        word, _, rest = child.stdout.readline().partition(" ")
+        word, _, rest = child.stdout.readline().strip().partition(" ")
         if word == "map":
             child.stdin.write(_map_ids(child.pid) + "\n")
             child.stdin.flush()
-            word, _, rest = child.stdout.readline().partition(" ")
+            word, _, rest = child.stdout.readline().strip().partition(" ")
         rest += child.stdout.read()
     child.wait()
     if word != "ready":
@@ -82,6 +83,9 @@ def start(state: State, cluster: str) -> int:
 
 def _map_ids(pid: int) -> str:
     """Give the new user namespace the user's subordinate ids (/etc/subuid), if he has any: "done" or "none"."""
+    import shutil
+    import subprocess
+
     if not (shutil.which("newuidmap") and shutil.which("newgidmap")):
         return "none"
     ranges = [_subordinate(path) for path in ("/etc/subuid", "/etc/subgid")]
@@ -96,6 +100,8 @@ def _map_ids(pid: int) -> str:
 
 def _subordinate(path: str) -> list[str]:
     """[first, count] of this user's first line in subuid(5), or []."""
+    import pwd
+
     try:
         me = {str(os.getuid()), pwd.getpwuid(os.getuid()).pw_name}
     except KeyError:
@@ -155,7 +161,7 @@ def _write(path: str, text: str) -> None:
 def _enter_namespaces() -> None:
     """Mount, net and PID namespace; returns in the child, whose PID is 1 and which becomes the runtime."""
     try:
-        unshare(CLONE_NEWNS | CLONE_NEWNET)
+        unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)  # all: only into one's own may one return
         mount("none", "/", flags=MS_REC | MS_PRIVATE)
         if fork_into(CLONE_NEWPID):
             os._exit(0)

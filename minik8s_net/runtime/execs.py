@@ -6,10 +6,12 @@ holds for children only. The helper waits, and writes the exit code into `status
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .container import Reporter, become, take_terminal
@@ -22,7 +24,14 @@ Json = dict[str, Any]
 
 
 def start(
-    server: Server, request: Request, spec: Json, init: int, proc: int, command: list[str], tty: bool, stdin: bool
+    server: Server,
+    request: Request,
+    spec: Json,
+    init: int,
+    proc: int,
+    command: list[str],
+    tty: bool,
+    stdin: bool,
 ) -> None:
     """Answers {"pid", "tty", "stdin"} with the descriptors [stdin] stdout [stderr] status once the program runs.
 
@@ -34,7 +43,9 @@ def start(
     ours: list[int] = []
     carrier, carrier_child = socket.socketpair()
     if not tty:
-        source, to_source = os.pipe2(os.O_CLOEXEC) if stdin else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
+        source, to_source = (
+            os.pipe2(os.O_CLOEXEC) if stdin else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
+        )
         (out, out_child), (err, err_child) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         theirs, ours = [source, out_child, err_child], [*([to_source] if stdin else []), out, err]
     pid = os.fork()
@@ -68,7 +79,13 @@ def start(
 
 
 def _help(
-    spec: Json, init: int, reporter: Reporter, status: int, streams: list[int], carrier: socket.socket, command: list[str]
+    spec: Json,
+    init: int,
+    reporter: Reporter,
+    status: int,
+    streams: list[int],
+    carrier: socket.socket,
+    command: list[str],
 ) -> NoReturn:
     code = 128 + signal.SIGKILL
     try:
@@ -107,9 +124,6 @@ _KINDS = ("ipc", "uts", "net", "pid", "mnt")
 
 def _slave_of(master: int) -> int:
     """Unlock and open the terminal's other end by its number: the container's devpts is ours by now."""
-    import fcntl
-    import struct
-
     fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK
     (number,) = struct.unpack("i", fcntl.ioctl(master, 0x80045430, struct.pack("i", 0)))  # TIOCGPTN
     return os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -125,3 +139,17 @@ def _become(spec: Json, streams: list[int], reporter: Reporter, command: list[st
     except BaseException as error:
         reporter.say({"error": str(error)})
     os._exit(127)
+
+
+def kill(pid: int, init: int) -> None:
+    """KILL the exec'd process `pid` if it (still) is one of the container whose PID 1 is `init`; both as on the host."""
+    try:
+        if os.stat(f"/proc/{pid}/ns/pid").st_ino != os.stat(f"/proc/{init}/ns/pid").st_ino:
+            return
+        with open(f"/proc/{pid}/status") as file:
+            here = next(
+                line.split()[2] for line in file if line.startswith("NSpid:")
+            )  # host, runtime, container
+        os.kill(int(here), signal.SIGKILL)
+    except (ProcessLookupError, FileNotFoundError):
+        pass  # it has ended meanwhile

@@ -21,7 +21,13 @@ _SERVERS = "minik8s_net.runtime.servers"
 
 def _server(entry: str, names: str, description: str, **more: Any) -> Json:
     """`names` are the programs by which the image's own server may be called in command or args."""
-    return {"kind": "server", "entry": f"{_SERVERS}.{entry}", "names": names.split(), "description": description, **more}
+    return {
+        "kind": "server",
+        "entry": f"{_SERVERS}.{entry}",
+        "names": names.split(),
+        "description": description,
+        **more,
+    }
 
 
 def _tool(description: str, command: str = "sh", entrypoint: str = "") -> Json:
@@ -72,7 +78,9 @@ def repository(image: str) -> str:
     """`docker.io/library/nginx:1.27` -> `nginx`. Raises UnknownImage for what is no image name."""
     match = _REFERENCE.fullmatch(image)
     if not match:
-        raise UnknownImage("InvalidImageName", f'couldn\'t parse image name "{image}": invalid reference format')
+        raise UnknownImage(
+            "InvalidImageName", f'couldn\'t parse image name "{image}": invalid reference format'
+        )
     return match["path"].removeprefix("library/")
 
 
@@ -83,7 +91,10 @@ def user_catalogue() -> dict[str, Json]:
     try:
         with open(path) as file:
             entries = json.load(file)
-        return {name: {"description": "your own", "entrypoint": [], "command": ["sh"], **e} for name, e in entries.items()}
+        return {
+            name: {"description": "your own", "entrypoint": [], "command": ["sh"], **e}
+            for name, e in entries.items()
+        }
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -96,7 +107,14 @@ def find(image: str) -> Json:
     own = user_catalogue()
     for candidates, key in ((own, name), (CATALOGUE, _ALIASES.get(name, name))):
         if key in candidates:
-            return {"writable": [], "names": [], "entrypoint": [], "command": [], "name": key, **candidates[key]}
+            return {
+                "writable": [],
+                "names": [],
+                "entrypoint": [],
+                "command": [],
+                "name": key,
+                **candidates[key],
+            }
     raise UnknownImage(
         "ErrImagePull",
         f'failed to pull and unpack image "{image}": nothing is pulled here, and the catalogue has no "{name}". '
@@ -113,7 +131,9 @@ def program(image: Json, command: list[str], args: list[str]) -> tuple[str | Non
     if command:
         argv = [*command, *args]
     else:
-        prefix = image["entrypoint"] if image["kind"] == "server" or args[:1] and _is_option(args[0]) else []
+        prefix = (
+            image["entrypoint"] if image["kind"] == "server" or (args[:1] and _is_option(args[0])) else []
+        )
         argv = [*prefix, *args] if args else image["command"]
     if image.get("entry") and os.path.basename(argv[0]) in image["names"]:
         return image["entry"], argv

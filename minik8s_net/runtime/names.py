@@ -32,7 +32,8 @@ def prepare(root: str, cluster: str, pid: int) -> int | None:
         return None  # no writable /run, or root of a user namespace only: the names are a convenience
     record = _read(root)
     record["cluster"] = cluster
-    record["pids"] = [*record.get("pids", []), pid]
+    before = record.get("pids")
+    record["pids"] = [*(before if isinstance(before, list) else []), pid]
     path = os.path.join(root, _RECORD)
     with open(f"{path}.new", "w") as file:
         json.dump(record, file)
@@ -96,7 +97,9 @@ def remove_names(state: State) -> None:
         return
     try:
         for name in os.listdir(folder):
-            if name.startswith(f"{cluster}.") and any(_is_link_to(folder, name, target(p, name)) for p in pids):
+            if name.startswith(f"{cluster}.") and any(
+                _is_link_to(folder, name, target(p, name)) for p in pids
+            ):
                 os.unlink(name, dir_fd=folder)
         if not os.listdir(folder) and _MARK in os.listxattr(HOST_DIR):
             os.rmdir(HOST_DIR)

@@ -11,7 +11,6 @@ Files that only root may read (/etc/shadow, host keys) are not copied, /var/lib 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterable
 from typing import Any
@@ -30,17 +29,58 @@ from .syscalls import (
 )
 
 TEMPLATE, ROOTS = "/run/minik8s/template", "/run/minik8s/roots"
-_FOLDERS = (
-    "dev/pts dev/shm etc home media mnt opt proc root run/lock srv sys tmp usr "
-    "var/cache var/lib var/local var/log/nginx var/mail var/opt var/spool var/tmp"
-).split()
-_DEVICES = "null zero full random urandom tty".split()
-_HIDDEN_ETC = frozenset("shadow gshadow ssh sudoers sudoers.d mtab hosts hostname resolv.conf machine-id".split())
-_READ_ONLY_PROC = "bus fs irq sys sysrq-trigger".split()
-_MASKED = (
-    "/proc/acpi /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/sched_debug /proc/scsi "
-    "/sys/firmware /sys/kernel/debug /sys/kernel/security"
-).split()
+_FOLDERS = [
+    "dev/pts",
+    "dev/shm",
+    "etc",
+    "home",
+    "media",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run/lock",
+    "srv",
+    "sys",
+    "tmp",
+    "usr",
+    "var/cache",
+    "var/lib",
+    "var/local",
+    "var/log/nginx",
+    "var/mail",
+    "var/opt",
+    "var/spool",
+    "var/tmp",
+]
+_DEVICES = ["null", "zero", "full", "random", "urandom", "tty"]
+_HIDDEN_ETC = frozenset(
+    [
+        "shadow",
+        "gshadow",
+        "ssh",
+        "sudoers",
+        "sudoers.d",
+        "mtab",
+        "hosts",
+        "hostname",
+        "resolv.conf",
+        "machine-id",
+    ]
+)
+_READ_ONLY_PROC = ["bus", "fs", "irq", "sys", "sysrq-trigger"]
+_MASKED = [
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+]
 
 
 def make_template() -> None:
@@ -89,8 +129,15 @@ def _copy_readable(source: str, target: str, hidden: frozenset[str] = frozenset(
             os.mkdir(copy)
             _copy_readable(entry.path, copy)
         elif stat.S_ISREG(mode) and mode & 0o004:
-            shutil.copyfile(entry.path, copy)
-            os.chmod(copy, mode & 0o777)
+            _copy_file(entry.path, copy, mode & 0o777)
+
+
+def _copy_file(source: str, target: str, mode: int) -> None:
+    with open(source, "rb") as file:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        while data := file.read(1 << 20):
+            os.write(fd, data)
+        os.close(fd)
 
 
 def _only_files_and_dns(path: str) -> None:
@@ -110,7 +157,13 @@ def build(container: str, config: dict[str, Any], etc: dict[str, str], writable:
     """
     base = f"{ROOTS}/{container}"
     root = f"{base}/root"
-    mount("overlay", root, "overlay", MS_NODEV, f"lowerdir={TEMPLATE},upperdir={base}/upper,workdir={base}/work,userxattr")
+    mount(
+        "overlay",
+        root,
+        "overlay",
+        MS_NODEV,
+        f"lowerdir={TEMPLATE},upperdir={base}/upper,workdir={base}/work,userxattr",
+    )
     for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
             bind(f"/{name}", f"{root}/{name}", recursive=True)

@@ -7,7 +7,6 @@ pin it, and step back (0.4 ms).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 
@@ -37,6 +36,8 @@ def netns_name(cluster: str, namespace: str, pod: str) -> str:
     name = f"{cluster}.{namespace}.{pod}"
     if len(name) <= MAX_NAME:
         return name
+    import hashlib
+
     return f"{name[: MAX_NAME - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 

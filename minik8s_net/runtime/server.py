@@ -10,7 +10,6 @@ import itertools
 import os
 import resource
 import selectors
-import shutil
 import signal
 import socket
 import sys
@@ -226,4 +225,10 @@ class Server:
 
     def remove_tree(self, path: str) -> None:
         """Delete a folder tree in a child: it may be large."""
-        self.fork(lambda: shutil.rmtree(path, ignore_errors=True), lambda _code: None)
+
+        def remove() -> None:
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
+
+        self.fork(remove, lambda _code: None)

@@ -1,7 +1,7 @@
 """CRI's verbs: what a sandbox and a container are to the runtime, and how each moves from state to state.
 
-    container   created ──start──► running ──ends──► exited ──remove──► (gone)
-    sandbox     ready ──stop──► not ready (its containers killed, its namespaces let go) ──remove──► (gone)
+container   created ──start──► running ──ends──► exited ──remove──► (gone)
+sandbox     ready ──stop──► not ready (its containers killed, its namespaces let go) ──remove──► (gone)
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import container, execs, images, names, rootfs, sandbox
@@ -23,22 +22,21 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@dataclass
 class Sandbox:
-    status: Json
-    namespaces: dict[str, int]  # kind -> descriptor
-    owns_netns: bool
+    """`namespaces`: kind (net, uts, ipc) -> descriptor."""
+
+    def __init__(self, status: Json, namespaces: dict[str, int], owns_netns: bool) -> None:
+        self.status, self.namespaces, self.owns_netns = status, namespaces, owns_netns
 
 
-@dataclass
 class Container:
-    status: Json
-    spec: Json
-    place: str
-    init: int = 0  # pid in the runtime's PID namespace; 0 unless it lives
-    init_on_host: int = 0
-    error: str = ""
-    ended: list[Callable[[], None]] = field(default_factory=list)
+    """`init` is its PID 1 as the runtime counts, 0 unless it lives; `init_on_host` the same on the host."""
+
+    def __init__(self, status: Json, spec: Json, place: str) -> None:
+        self.status, self.spec, self.place = status, spec, place
+        self.init = self.init_on_host = 0
+        self.error = ""
+        self.ended: list[Callable[[], None]] = []
 
 
 class Verbs:
@@ -69,7 +67,7 @@ class Verbs:
         for start in waiting:
             start()
 
-    # -- network namespaces that are no pods ------------------------------------------------------------------------
+    # -- network namespaces that are no pods -----------------------------------------------------------------
     def ensure_netns(self, request: Request, name: str) -> None:
         if not os.path.exists(sandbox.netns_path(name)):
             self._make_netns(name)
@@ -87,7 +85,7 @@ class Verbs:
         names.withdraw(self._host_names, self._server.pid, name)
         sandbox.drop_netns(name)
 
-    # -- sandboxes --------------------------------------------------------------------------------------------------
+    # -- sandboxes -------------------------------------------------------------------------------------------
     def run_pod_sandbox(self, request: Request, config: Json) -> None:
         number = f"{config['uid']}-{config['attempt']}"
         if existing := self._sandboxes.get(number):
@@ -96,7 +94,9 @@ class Verbs:
         name = config["netns"] or sandbox.netns_name(self._cluster, config["namespace"], config["name"])
         if owns := config["netns"] is None:
             if os.path.exists(sandbox.netns_path(name)):  # a predecessor of the same name, still ending
-                name = sandbox.netns_name(self._cluster, config["namespace"], f"{config['name']}.{number[-12:]}")
+                name = sandbox.netns_name(
+                    self._cluster, config["namespace"], f"{config['name']}.{number[-12:]}"
+                )
             self._make_netns(name)
         elif not os.path.exists(sandbox.netns_path(name)):
             self._refuse("NotFound", f'network namespace "{name}" not found')
@@ -152,7 +152,7 @@ class Verbs:
         if found.owns_netns:
             self._drop_netns(found.status["netns"])
 
-    # -- containers -------------------------------------------------------------------------------------------------
+    # -- containers ------------------------------------------------------------------------------------------
     def create_container(self, request: Request, sandbox_id: str, config: Json) -> None:
         home = self._sandboxes.get(sandbox_id)
         if home is None or not home.status["ready"]:
@@ -173,7 +173,7 @@ class Verbs:
             "workdir": image.get("workdir", "/"),
             "etc": {
                 "hostname": of_pod["hostname"] + "\n",
-                "hosts": of_pod["hosts"] or f"127.0.0.1\tlocalhost\n::1\tlocalhost\n",
+                "hosts": of_pod["hosts"] or "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
                 "resolv.conf": of_pod["resolv_conf"],
             },
         }
@@ -252,7 +252,9 @@ class Verbs:
         reason = "StartError" if one.error else "Completed" if code == 0 else "Error"
         one.status |= {"state": "exited", "pid": 0, "finished_at": time.time(), "reason": reason}
         one.status |= {"message": one.error or one.status["message"]}
-        one.status["started_at"] = one.status["started_at"] or (0.0 if one.error else one.status["created_at"])
+        one.status["started_at"] = one.status["started_at"] or (
+            0.0 if one.error else one.status["created_at"]
+        )
         self._server.publish(one.status)
         waiting, one.ended = one.ended, []
         for call in waiting:
@@ -329,15 +331,11 @@ class Verbs:
     def kill_exec(self, request: Request, container_id: str, pid: int) -> None:
         """End an exec'd process by its pid on the host: only one that is in this container."""
         one = self._container(container_id)
-        try:
-            with os.fdopen(os.pidfd_open(_pid_here(pid)), "rb", closefd=True) as file:
-                if one.init and _same_pid_namespace(pid, one.init_on_host):
-                    signal.pidfd_send_signal(file.fileno(), signal.SIGKILL)
-        except (ProcessLookupError, FileNotFoundError):
-            pass  # it has ended meanwhile
+        if one.init:
+            execs.kill(pid, one.init_on_host)
         request.answer()
 
-    # -- images -----------------------------------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------------------------------
     def image_status(self, request: Request, image: str) -> None:
         try:
             request.answer(_info(image, images.find(image)))

@@ -1,8 +1,8 @@
 """How runtime and client frame what they say: a four-byte length, JSON, and descriptors alongside (SCM_RIGHTS).
 
-    request   {"id": 7, "verb": "start_container", "args": {…}}
-    answer    {"id": 7, "ok": …, "fds": N}   or   {"id": 7, "error": [reason, message]}
-    event     {"event": ContainerStatus}      (to clients that asked with the verb "events")
+request   {"id": 7, "verb": "start_container", "args": {…}}
+answer    {"id": 7, "ok": …, "fds": N}   or   {"id": 7, "error": [reason, message]}
+event     {"event": ContainerStatus}      (to clients that asked with the verb "events")
 """
 
 from __future__ import annotations

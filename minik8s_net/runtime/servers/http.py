@@ -16,7 +16,12 @@ from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 REASONS = {200: "OK", 301: "Moved Permanently", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
-REASONS |= {405: "Not Allowed", 411: "Length Required", 413: "Request Entity Too Large", 500: "Internal Server Error"}
+REASONS |= {
+    405: "Not Allowed",
+    411: "Length Required",
+    413: "Request Entity Too Large",
+    500: "Internal Server Error",
+}
 REASONS |= {503: "Service Unavailable"}
 MAX_BODY = 1 << 20
 IDLE = 75.0  # seconds a kept-alive connection may stay silent, as in nginx
@@ -26,9 +31,17 @@ class Request:
     """What was asked. Header names are in lower case."""
 
     def __init__(self, method: str, target: str, version: str, headers: dict[str, str], body: bytes) -> None:
-        self.method, self.target, self.version, self.headers, self.body = method, target, version, headers, body
+        self.method, self.target, self.version, self.headers, self.body = (
+            method,
+            target,
+            version,
+            headers,
+            body,
+        )
         self.client = self.server = ("", 0)
-        parts = urlsplit(target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2])
+        parts = urlsplit(
+            target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
+        )
         self.path, self.query = unquote(parts.path), parse_qs(parts.query)
 
     @property
@@ -38,7 +51,9 @@ class Request:
 
 
 class Response:
-    def __init__(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8", **headers: str) -> None:
+    def __init__(
+        self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8", **headers: str
+    ) -> None:
         self.status, self.body = status, body
         self.headers = {"Content-Type": kind, **{k.replace("_", "-"): v for k, v in headers.items()}}
 
@@ -133,9 +148,13 @@ class HttpServer:
 
     def _render(self, response: Response, keep: bool, with_body: bool) -> bytes:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
-        head = f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\nServer: {self._software}\r\n"
+        head = (
+            f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\nServer: {self._software}\r\n"
+        )
         head += f"Date: {date}\r\n" + "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
-        head += f"Content-Length: {len(response.body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+        head += (
+            f"Content-Length: {len(response.body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+        )
         return head.encode("latin-1") + (response.body if with_body else b"")
 
     def _write_log(self, request: Request, response: Response) -> None:

@@ -92,7 +92,10 @@ def serve(root: str, page: str, software: str, port: int) -> int:
         listener = server.listen(port)
     except OSError as error:
         name = software.partition("/")[0]
-        print(f"{name}: [emerg] bind() to 0.0.0.0:{port} failed ({error.errno}: {error.strerror})", file=sys.stderr)
+        print(
+            f"{name}: [emerg] bind() to 0.0.0.0:{port} failed ({error.errno}: {error.strerror})",
+            file=sys.stderr,
+        )
         return 1
     server.serve(listener)
     return 0
