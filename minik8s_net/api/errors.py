@@ -5,7 +5,12 @@ https://github.com/kubernetes/community/blob/master/contributors/devel/sig-archi
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minik8s_net.api.kinds import Kind
 
 Json = dict[str, Any]
 
@@ -59,3 +64,110 @@ def bad_request(message: str) -> StatusError:
 
 def is_not_found(error: BaseException) -> bool:
     return isinstance(error, StatusError) and error.reason == "NotFound"
+
+
+def forbidden(plural: str, name: str, why: str, group: str = "") -> StatusError:
+    message = f'{_qualified(plural, group)} "{name}" is forbidden: {why}'
+    return StatusError(403, "Forbidden", message, _details(plural, group, name))
+
+
+def unsupported_media_type(message: str = "415: Unsupported Media Type") -> StatusError:
+    return StatusError(415, "UnsupportedMediaType", message)
+
+
+def rejected_patch() -> StatusError:
+    """A JSON patch that does not apply, or whose test fails."""
+    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request")
+
+
+class Go(str):
+    """A value already written as Go prints it, e.g. `[]string{"10.96.0.0"}`."""
+
+    @classmethod
+    def strings(cls, values: list[str], go_type: str = "string") -> Go:
+        return cls(f"[]{go_type}{{{', '.join(json.dumps(v, ensure_ascii=False) for v in values)}}}")
+
+    @classmethod
+    def map(cls, values: dict[str, str]) -> Go:
+        return cls("map[string]string{" + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(values.items())) + "}")
+
+
+_WORDS = {
+    "Required": "Required value",
+    "Invalid": "Invalid value",
+    "NotSupported": "Unsupported value",
+    "Forbidden": "Forbidden",
+    "Duplicate": "Duplicate value",
+    "NotFound": "Not found",
+    "TooLong": "Too long",
+    "TooMany": "Too many",
+    "InternalError": "Internal error",
+}
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field. `type` is a key of `_WORDS`; `value` is what was found (str, int, bool or Go)."""
+
+    path: str
+    type: str
+    value: Any = None
+    detail: str = ""
+
+    @property
+    def body(self) -> str:
+        """The message without its path: `Invalid value: 0: must be between 1 and 65535, inclusive`."""
+        parts = [_WORDS[self.type]]
+        if self.type in ("Invalid", "NotSupported", "Duplicate", "NotFound", "TooMany"):
+            parts.append(self.value if isinstance(self.value, Go) else json.dumps(self.value, ensure_ascii=False))
+        if self.detail:
+            parts.append(self.detail)
+        return ": ".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.body}"
+
+    def to_cause(self) -> Json:
+        return {"reason": f"FieldValue{self.type}", "message": self.body, "field": self.path}
+
+
+def required(path: str, detail: str = "") -> FieldError:
+    return FieldError(path, "Required", None, detail)
+
+
+def bad_value(path: str, value: Any, detail: str) -> FieldError:
+    return FieldError(path, "Invalid", value, detail)
+
+
+def unsupported(path: str, value: Any, supported: list[str] | tuple[str, ...]) -> FieldError:
+    names = ", ".join(json.dumps(s) for s in supported)
+    return FieldError(path, "NotSupported", value, f"supported values: {names}" if supported else "")
+
+
+def prohibited(path: str, detail: str) -> FieldError:
+    return FieldError(path, "Forbidden", None, detail)
+
+
+def duplicate(path: str, value: Any) -> FieldError:
+    return FieldError(path, "Duplicate", value)
+
+
+def too_long(path: str, limit: int) -> FieldError:
+    return FieldError(path, "TooLong", None, f"may not be more than {limit} bytes")
+
+
+def _aggregate(errors: list[FieldError]) -> str:
+    texts = list(dict.fromkeys(str(e) for e in errors))
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def invalid(kind: Kind, name: str, errors: list[FieldError]) -> StatusError:
+    """422 with every cause."""
+    return invalid_named(kind.kind, kind.group, name, errors)
+
+
+def invalid_named(kind: str, group: str, name: str, errors: list[FieldError]) -> StatusError:
+    """422 for what is no stored kind, e.g. `CreateOptions.meta.k8s.io`."""
+    message = f'{_qualified(kind, group)} "{name}" is invalid: {_aggregate(errors)}'
+    details = _details(kind, group, name)
+    return StatusError(422, "Invalid", message, {**details, "causes": [e.to_cause() for e in errors]})

@@ -1,0 +1,165 @@
+"""Names and values Kubernetes accepts, each check returning the sentences of what is wrong (empty: nothing).
+
+https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ ; RFC 1035, RFC 1123.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_DNS_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_VALUE = f"({_NAME_PART})?"
+_CONFIG_KEY = "[-._a-zA-Z0-9]+"
+_C_IDENT = "[-._a-zA-Z][-._a-zA-Z0-9]*"
+PORT_RANGE = "must be between 1 and 65535, inclusive"
+IP_ERROR = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+CIDR_ERROR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+
+
+def _too_long(value: str, limit: int) -> list[str]:
+    return [f"must be no more than {limit} characters"] if len(value) > limit else []
+
+
+def _regex_error(message: str, pattern: str, *examples: str) -> str:
+    shown = ",  or ".join(f"'{e}'" for e in examples)
+    return f"{message} (e.g. {shown}, regex used for validation is '{pattern}')"
+
+
+def dns_label(value: str) -> list[str]:
+    """RFC 1123 label."""
+    errors = _too_long(value, 63)
+    if not re.fullmatch(_LABEL, value):
+        message = (
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+            "and must start and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(message, _LABEL, "my-name", "123-abc"))
+    return errors
+
+
+def dns_subdomain(value: str) -> list[str]:
+    """RFC 1123 subdomain: most objects' names."""
+    errors = _too_long(value, 253)
+    if not re.fullmatch(_SUBDOMAIN, value):
+        message = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+            "and must start and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(message, _SUBDOMAIN, "example.com"))
+    return errors
+
+
+def dns_1035(value: str) -> list[str]:
+    """RFC 1035 label: Services' names."""
+    errors = _too_long(value, 63)
+    if not re.fullmatch(_DNS_1035, value):
+        message = (
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+            "character, and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(message, _DNS_1035, "my-name", "abc-123"))
+    return errors
+
+
+def path_segment(value: str) -> list[str]:
+    """Names of RBAC objects: anything one path segment can hold."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{c}'" for c in "/%" if c in value]
+
+
+def qualified_name(value: str) -> list[str]:
+    """Label and annotation keys: `[prefix/]name`."""
+    prefix, slash, name = value.rpartition("/")
+    shown = _regex_error(
+        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+        _NAME_PART, "MyName", "my.name", "123-abc",
+    )  # fmt: skip
+    if "/" in prefix:
+        return [f"a qualified name {shown} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+    errors = []
+    if slash and not prefix:
+        errors.append("prefix part must be non-empty")
+    elif slash:
+        errors += [f"prefix part {e}" for e in dns_subdomain(prefix)]
+    if not name:
+        errors.append("name part must be non-empty")
+    elif len(name) > 63:
+        errors.append("name part must be no more than 63 characters")
+    if not re.fullmatch(_NAME_PART, name):
+        errors.append(f"name part {shown}")
+    return errors
+
+
+def label_value(value: str) -> list[str]:
+    errors = _too_long(value, 63)
+    if not re.fullmatch(_VALUE, value):
+        message = (
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(message, _VALUE, "MyValue", "my_value", "12345"))
+    return errors
+
+
+def port_number(value: Any) -> list[str]:
+    return [] if isinstance(value, int) and 1 <= value <= 65535 else [PORT_RANGE]
+
+
+def port_name(value: str) -> list[str]:
+    """IANA service name: at most 15 of a-z, 0-9 and '-', with a letter, no '--', no '-' at either end."""
+    errors = _too_long(value, 15)
+    if not re.fullmatch("[-a-z0-9]+", value):
+        errors.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    if not re.search("[a-z]", value):
+        errors.append("must contain at least one letter (a-z)")
+    if "--" in value:
+        errors.append("must not contain consecutive hyphens")
+    if value.startswith("-") or value.endswith("-"):
+        errors.append("must not begin or end with a hyphen")
+    return errors
+
+
+def port_or_name(value: int | str) -> list[str]:
+    return port_number(value) if isinstance(value, int) else port_name(value)
+
+
+def config_key(value: str) -> list[str]:
+    errors = _too_long(value, 253)
+    if not re.fullmatch(_CONFIG_KEY, value):
+        message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+        errors.append(_regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name").replace(",  or 'KEY_NAME'", ",  or 'KEY_NAME'"))
+    if value in (".", ".."):
+        errors.append(f"must not be '{value}'")
+    return errors
+
+
+def env_name(value: str) -> list[str]:
+    """Any printable ASCII without '='."""
+    if value and all(" " <= c <= "~" and c != "=" for c in value):
+        return []
+    return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
+
+
+def ip(value: str) -> list[str]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return [IP_ERROR]
+    return []
+
+
+def cidr(value: str) -> list[str]:
+    if "/" in value:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            return [CIDR_ERROR]
+        if re.fullmatch(r"[0-9]{1,3}", value.rpartition("/")[2]):
+            return []
+    return [CIDR_ERROR]

@@ -1,0 +1,199 @@
+"""Deployment, ReplicaSet, ReplicationController, StatefulSet, DaemonSet, Job and CronJob."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from minik8s_net.api.errors import FieldError, Go, bad_value, prohibited, required, unsupported
+from minik8s_net.api.selectors import matches
+from minik8s_net.api.validation.meta import not_negative, one_of, validate_selector
+from minik8s_net.api.validation.pod import validate_template
+
+Json = dict[str, Any]
+_PERCENT = re.compile(r"[0-9]+%")
+_CRON_FIELDS = 5
+
+
+def _workload(obj: Json, restart_policies: tuple[str, ...] = ("Always",)) -> list[FieldError]:
+    """What all controllers of pods have in common: selector, template, their match, counts."""
+    spec = obj.get("spec", {})
+    selector, template = spec.get("selector"), spec.get("template", {})
+    errors = not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit")
+    if selector is None:
+        errors.append(required("spec.selector"))
+    else:
+        errors += validate_selector(selector, "spec.selector")
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            errors.append(bad_value("spec.selector", Go("{}"), "empty selector is invalid for deployment"))
+    labels = template.get("metadata", {}).get("labels", {})
+    if selector is None or not matches(selector, labels):
+        detail = "`selector` does not match template `labels`"
+        errors.append(bad_value("spec.template.metadata.labels", Go.map(labels), detail))
+    errors += validate_template(template, "spec.template")
+    policy = template.get("spec", {}).get("restartPolicy")
+    if policy in ("OnFailure", "Never") and policy not in restart_policies:
+        errors.append(unsupported("spec.template.spec.restartPolicy", policy, restart_policies))
+    return errors
+
+
+def validate_deployment(obj: Json) -> list[FieldError]:
+    spec = obj.get("spec", {})
+    errors = _workload(obj)
+    strategy = spec.get("strategy", {})
+    rolling = strategy.get("rollingUpdate")
+    if strategy.get("type") not in ("Recreate", "RollingUpdate"):
+        shown = Go(f'apps.DeploymentStrategy{{Type:"{strategy.get("type", "")}", RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}}')
+        errors.append(unsupported("spec.strategy", shown, ("Recreate", "RollingUpdate")))
+    elif strategy["type"] == "Recreate" and rolling is not None:
+        detail = "may not be specified when strategy `type` is 'Recreate'"
+        errors.append(prohibited("spec.strategy.rollingUpdate", detail))
+    elif rolling is not None:
+        errors += _rolling(rolling, "spec.strategy.rollingUpdate")
+    deadline = spec.get("progressDeadlineSeconds", 600)
+    errors += not_negative(spec, "spec", "progressDeadlineSeconds")
+    if deadline <= spec.get("minReadySeconds", 0):
+        errors.append(bad_value("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
+    return errors
+
+
+def _rolling(rolling: Json, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for field in ("maxUnavailable", "maxSurge"):
+        errors += count_or_percent(rolling.get(field, 0), f"{path}.{field}")
+    zero = all(str(rolling.get(f, 0)) in ("0", "0%") for f in ("maxUnavailable", "maxSurge"))
+    if not errors and zero:
+        value = rolling.get("maxUnavailable", 0)
+        errors.append(bad_value(f"{path}.maxUnavailable", value, "may not be 0 when `maxSurge` is 0"))
+    return errors
+
+
+def count_or_percent(value: int | str, path: str) -> list[FieldError]:
+    if isinstance(value, int):
+        return [bad_value(path, value, "must be greater than or equal to 0")] if value < 0 else []
+    if not _PERCENT.fullmatch(value):
+        detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+        return [bad_value(path, value, detail)]
+    return []
+
+
+def validate_replica_set(obj: Json) -> list[FieldError]:
+    return _workload(obj)
+
+
+def validate_replication_controller(obj: Json) -> list[FieldError]:
+    spec = obj.get("spec", {})
+    errors = not_negative(spec, "spec", "minReadySeconds", "replicas")
+    selector, template = spec.get("selector", {}), spec.get("template", {})
+    if not selector:
+        errors.append(required("spec.selector"))
+    labels = template.get("metadata", {}).get("labels", {})
+    if selector and any(labels.get(k) != v for k, v in selector.items()):
+        detail = "`selector` does not match template `labels`"
+        errors.append(bad_value("spec.template.metadata.labels", Go.map(labels), detail))
+    return errors + validate_template(template, "spec.template")
+
+
+def validate_stateful_set(obj: Json) -> list[FieldError]:
+    spec = obj.get("spec", {})
+    errors = one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel"))
+    kind = spec.get("updateStrategy", {}).get("type")
+    errors += one_of("spec.updateStrategy", kind, ("OnDelete", "RollingUpdate"))
+    rolling = spec.get("updateStrategy", {}).get("rollingUpdate", {})
+    errors += not_negative(rolling, "spec.updateStrategy.rollingUpdate", "partition")
+    return errors + _workload(obj)
+
+
+def validate_daemon_set(obj: Json) -> list[FieldError]:
+    strategy = obj.get("spec", {}).get("updateStrategy", {})
+    errors = _workload(obj)
+    errors += one_of("spec.updateStrategy.type", strategy.get("type"), ("OnDelete", "RollingUpdate"))
+    if strategy.get("type") == "RollingUpdate":
+        errors += _rolling(strategy.get("rollingUpdate", {}), "spec.updateStrategy.rollingUpdate")
+    return errors
+
+
+def validate_job(obj: Json) -> list[FieldError]:
+    return _job_spec(obj.get("spec", {}), "spec")
+
+
+def _job_spec(spec: Json, path: str) -> list[FieldError]:
+    fields = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+    errors = not_negative(spec, path, *fields)
+    errors += validate_selector(spec.get("selector", {}), f"{path}.selector")
+    if "completionMode" in spec:
+        errors += one_of(f"{path}.completionMode", spec["completionMode"], ("Indexed", "NonIndexed"))
+    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
+        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    errors += validate_template(spec.get("template", {}), f"{path}.template")
+    policy = spec.get("template", {}).get("spec", {}).get("restartPolicy")
+    if policy == "Always":
+        errors.append(required(f"{path}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    return errors
+
+
+def validate_cron_job(obj: Json) -> list[FieldError]:
+    spec, errors = obj.get("spec", {}), []
+    schedule = spec.get("schedule", "")
+    if not schedule:
+        errors.append(required("spec.schedule"))
+    elif not schedule.startswith("@") and len(schedule.split()) != _CRON_FIELDS:
+        found = len(schedule.split())
+        detail = f"expected exactly {_CRON_FIELDS} fields, found {found}: {schedule.split()}".replace("'", "")
+        errors.append(bad_value("spec.schedule", schedule, detail))
+    errors += one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
+    fields = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    errors += not_negative(spec, "spec", *fields)
+    return errors + _job_spec(spec.get("jobTemplate", {}).get("spec", {}), "spec.jobTemplate.spec")
+
+
+def _immutable(*fields: str) -> Callable[[Json, Json], list[FieldError]]:
+    def check(new: Json, old: Json) -> list[FieldError]:
+        spec, was = new.get("spec", {}), old.get("spec", {})
+        return [
+            bad_value(f"spec.{f}", Go(_go(spec.get(f))), "field is immutable") for f in fields if spec.get(f) != was.get(f)
+        ]
+
+    return check
+
+
+def _go(value: Any) -> str:
+    """A selector as Go prints it; other values as JSON."""
+    import json
+
+    if isinstance(value, dict) and set(value) <= {"matchLabels", "matchExpressions"}:
+        labels = Go.map(value.get("matchLabels", {}))
+        terms = json.dumps(value.get("matchExpressions")) if value.get("matchExpressions") else "[]v1.LabelSelectorRequirement(nil)"
+        return f"&v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{terms}}}"
+    return json.dumps(value)
+
+
+def _stateful_set_change(new: Json, old: Json) -> list[FieldError]:
+    allowed = ("replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+               "persistentVolumeClaimRetentionPolicy", "minReadySeconds")  # fmt: skip
+    spec, was = new.get("spec", {}), old.get("spec", {})
+    changed = {f for f in {*spec, *was} if spec.get(f) != was.get(f)}
+    if changed <= set(allowed):
+        return []
+    shown = ", ".join(f"'{f}'" for f in allowed[:-1])
+    detail = f"updates to statefulset spec for fields other than {shown} and '{allowed[-1]}' are forbidden"
+    return [prohibited("spec", detail)]
+
+
+VALIDATORS: dict[tuple[str, str], Callable[[Json], list[FieldError]]] = {
+    ("apps", "Deployment"): validate_deployment,
+    ("apps", "ReplicaSet"): validate_replica_set,
+    ("", "ReplicationController"): validate_replication_controller,
+    ("apps", "StatefulSet"): validate_stateful_set,
+    ("apps", "DaemonSet"): validate_daemon_set,
+    ("batch", "Job"): validate_job,
+    ("batch", "CronJob"): validate_cron_job,
+}
+CHANGE_VALIDATORS: dict[tuple[str, str], Callable[[Json, Json], list[FieldError]]] = {
+    ("apps", "Deployment"): _immutable("selector"),
+    ("apps", "ReplicaSet"): _immutable("selector"),
+    ("apps", "DaemonSet"): _immutable("selector"),
+    ("apps", "StatefulSet"): _stateful_set_change,
+    ("batch", "Job"): _immutable("completions", "selector", "template", "completionMode"),
+}
