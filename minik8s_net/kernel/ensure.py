@@ -7,7 +7,7 @@ caller's decision (`remove`). A link that is wanted with another kind, VNI or un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import requests, rtnetlink
 from .netlink import Request, Socket
@@ -39,7 +39,8 @@ def ensure(wanted: Wanted, sock: Socket | None = None) -> list[str]:
         _run(todo, sock, done)  # routes need their addresses first, and lists must be taken after
     if wanted.routes:
         known = set(rtnetlink.routes(sock))
-        todo += [requests.new_route(r, index.get(r.dev, 0)) for r in wanted.routes if not _has(known, r)]
+        known |= {replace(r, src="") for r in known}  # the kernel fills in `src`: it counts only where asked for
+        todo += [requests.new_route(r, index.get(r.dev, 0)) for r in wanted.routes if r not in known]
     if wanted.neighbours:
         near = set(rtnetlink.neighbours(sock))
         todo += [requests.new_neighbour(n, index.get(n.dev, 0)) for n in wanted.neighbours if n not in near]
@@ -68,13 +69,6 @@ def _run(todo: list[Request], sock: Socket, done: list[str]) -> None:
         sock.burst(todo)
         done += [request.what for request in todo]
         todo.clear()
-
-
-def _has(known: set[Route], route: Route) -> bool:
-    """The kernel fills in `src`; it counts only where it was asked for."""
-    return any(
-        (r.dst, r.dev, r.via) == (route.dst, route.dev, route.via) and route.src in ("", r.src) for r in known
-    )
 
 
 def _ensure_links(wanted: Sequence[Link], sock: Socket) -> list[str]:

@@ -50,10 +50,10 @@ def _attributes(link: Link, master: int) -> bytes:
 
 
 def new_link(link: Link, master: int = 0, peer: Link | None = None, peer_fd: int = -1) -> Request:
-    """Create a link. A veth's `peer` starts its life inside the namespace behind `peer_fd`."""
+    """Create a link. A veth's `peer` starts its life inside the namespace behind `peer_fd`, and down (it can't be up yet)."""
     info = text(1, link.kind)
     if peer is not None:
-        far = _ifinfo(peer.index, peer.up or None) + _attributes(peer, 0) + u32(28, peer_fd)
+        far = _ifinfo(peer.index, None) + _attributes(peer, 0) + u32(28, peer_fd)
         info += nest(2, attr(1, far))
     elif link.kind == "bridge":
         info += nest(2, u32(1, 0), u8(23, 0))  # no forward delay, no multicast snooping

@@ -1,0 +1,50 @@
+"""The fabric: a bridge that is the wire between the nodes, and `outside`, a host on it that is no part of the cluster.
+
+The fabric has an address, so that it can be everybody's default gateway and carry the API server, and forwards nothing:
+there is no way out of a cluster. Without a default route a Service address could not even be refused.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from ..config import ClusterConfig
+from ..kernel import rtnetlink, sysctl
+from ..kernel.ensure import Wanted, ensure, remove
+from ..kernel.netns import Netns
+from ..kernel.rtnetlink import Address, Link, Route
+from .wire import FABRIC_BRIDGE, MTU, UPLINK, mac_of, plug, prepare, uplink
+
+OUTSIDE_PORT = "outside"
+
+
+async def ensure_fabric(config: ClusterConfig, fabric: Netns, outside: Netns) -> list[str]:
+    """Make and mend fabric and outside; what had to be done, [] if all was right."""
+    done = await fabric.run(_fabric, config)
+    done += await outside.run(prepare, False)
+    done += await plug(config, outside, config.outside_ip, fabric, OUTSIDE_PORT)
+    return done + await outside.run(ensure, uplink(config, config.outside_ip))
+
+
+def _fabric(config: ClusterConfig) -> list[str]:
+    done = prepare(False)
+    # A wire has no firewall: frames between nodes must not pass iptables a second time here.
+    done += sysctl.ensure({"net.bridge.bridge-nf-call-iptables": 0}, optional=True)
+    ip = str(config.fabric_ip)
+    bridge = Link(FABRIC_BRIDGE, "bridge", mac=mac_of(ip), mtu=MTU)
+    address = Address(ip, config.fabric.prefixlen, FABRIC_BRIDGE)
+    return done + ensure(Wanted(links=[Link("lo"), bridge], addresses=[address]))
+
+
+async def ensure_announcements(config: ClusterConfig, outside: Netns, announced: dict[str, int]) -> list[str]:
+    """Which node answers for which load balancer address (`{"172.18.200.1": 2}`), as BGP would tell a router."""
+    return await outside.run(_announce, config, announced)
+
+
+def _announce(config: ClusterConfig, announced: dict[str, int]) -> list[str]:
+    wanted = [Route(f"{ip}/32", UPLINK, str(config.node_ip(index))) for ip, index in announced.items()]
+    pool = config.load_balancer_pool
+    present = [r for r in rtnetlink.routes() if r.dst.endswith("/32") and IPv4Address(r.dst[:-3]) in pool]
+    stale = [r for r in present if r.dst not in {w.dst for w in wanted}]
+    remove(Wanted(routes=stale))
+    return [f"delete route {r.dst}" for r in stale] + ensure(Wanted(routes=wanted))
