@@ -1,0 +1,218 @@
+"""The three patches: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch.
+
+https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
+None changes what it is given; a patched tree may share subtrees with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from minik8s_net.api import schema
+from minik8s_net.api.errors import bad_request, rejected_patch
+
+Json = dict[str, Any]
+JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
+STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+MAX_OPERATIONS = 10_000
+
+
+def merge(tree: Any, patch: Any) -> Any:
+    """RFC 7386: null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(tree) if isinstance(tree, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value) if isinstance(value, dict) else value
+    return merged
+
+
+# -- JSON patch ----------------------------------------------------------------------------------------------------
+def json_patch(tree: Json, operations: Any) -> Json:
+    """RFC 6902. Raises StatusError: 422 where an operation does not apply or a test fails, 400 where it is no patch."""
+    if not isinstance(operations, list) or not all(isinstance(o, dict) for o in operations):
+        raise bad_request("error decoding patch: json: cannot unmarshal into Go value of type jsonpatch.Patch")
+    if len(operations) > MAX_OPERATIONS:
+        detail = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
+        raise bad_request(detail)
+    document: Any = copy.deepcopy(tree)
+    for operation in operations:
+        try:
+            document = _apply(document, operation)
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise rejected_patch() from None
+    if not isinstance(document, dict):
+        raise rejected_patch()
+    return document
+
+
+def _apply(document: Any, operation: Json) -> Any:
+    op, path = operation["op"], _pointer(operation["path"])
+    if op == "add":
+        return _add(document, path, copy.deepcopy(operation["value"]))
+    if op == "remove":
+        return _remove(document, path)
+    if op == "replace":
+        _get(document, path)
+        return _put(document, path, copy.deepcopy(operation["value"]))
+    if op == "test":
+        if not _same(_get(document, path) if path else document, operation.get("value")):
+            raise ValueError("test failed")
+        return document
+    source = _pointer(operation["from"])
+    value = copy.deepcopy(_get(document, source))
+    if op == "move":
+        return _add(_remove(document, source), path, value)
+    if op == "copy":
+        return _add(document, path, value)
+    raise ValueError(op)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(a == b)
+
+
+def _pointer(path: str) -> list[str]:
+    if path and not path.startswith("/"):
+        raise ValueError(path)
+    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+
+
+def _index(part: str, length: int) -> int:
+    if not part.isdigit() or int(part) >= length:
+        raise IndexError(part)
+    return int(part)
+
+
+def _get(node: Any, path: list[str]) -> Any:
+    for part in path:
+        node = node[_index(part, len(node))] if isinstance(node, list) else node[part]
+    return node
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _get(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        parent.insert(len(parent) if last == "-" else _index(last, len(parent) + 1), value)
+    else:
+        parent[last] = value
+    return document
+
+
+def _put(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _get(document, path[:-1]), path[-1]
+    parent[_index(last, len(parent)) if isinstance(parent, list) else last] = value
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> Any:
+    parent, last = _get(document, path[:-1]), path[-1]
+    del parent[_index(last, len(parent)) if isinstance(parent, list) else last]
+    return document
+
+
+# -- strategic merge patch -----------------------------------------------------------------------------------------
+@cache
+def merge_keys() -> dict[str, dict[str, list[str]]]:
+    """Model name -> field -> [patch strategy, merge key or "", list type or "", *list map keys]."""
+    text = (Path(__file__).parent / "data" / "merge_keys.json").read_text()
+    found: dict[str, dict[str, list[str]]] = json.loads(text)
+    return found
+
+
+def strategic(model: type[Any], tree: Json, patch: Json) -> Json:
+    """Merge as the fields' patch strategies say: lists by merge key, `$patch`, `$deleteFromPrimitiveList`,
+    `$setElementOrder`, `$retainKeys`. Raises StatusError 400 for a patch that makes no sense."""
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}")
+    return _strategic(model, tree, patch)
+
+
+def _strategic(model: type[Any] | None, tree: Json, patch: Json) -> Json:
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {k: v for k, v in patch.items() if k != "$patch"}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise bad_request(f"Unknown patch type found: {directive}")
+    known = schema.fields(model) if model else {}
+    hints = merge_keys().get(model.__name__, {}) if model else {}
+    merged = dict(tree)
+    if (retain := patch.get("$retainKeys")) is not None:
+        merged = {k: v for k, v in merged.items() if k in retain}
+    for name, value in patch.items():
+        if name.startswith("$"):
+            _list_directive(merged, name, value, patch)
+        elif value is None:
+            merged.pop(name, None)
+        else:
+            field = known.get(name)
+            order = patch.get(f"$setElementOrder/{name}")
+            merged[name] = _field(field.type if field else None, hints.get(name), merged.get(name), value, order)
+    for name, order in patch.items():
+        bare = name.partition("/")[2]
+        if name.startswith("$setElementOrder/") and bare not in patch and isinstance(merged.get(bare), list):
+            merged[bare] = _ordered(merged[bare], order, (hints.get(bare) or ["", ""])[1])
+    return merged
+
+
+def _list_directive(merged: Json, name: str, value: Any, patch: Json) -> None:
+    if name.startswith("$deleteFromPrimitiveList/"):
+        field = name.partition("/")[2]
+        if field not in patch and isinstance(merged.get(field), list):
+            merged[field] = [v for v in merged[field] if v not in value]
+
+
+def _field(kind: schema.Type | None, hint: list[str] | None, old: Any, value: Any, order: Any) -> Any:
+    if isinstance(value, dict):
+        model = kind.model if kind and kind.kind == "struct" else None
+        return _strategic(model, old if isinstance(old, dict) else {}, value)
+    if isinstance(value, list) and hint and "merge" in hint[0].split(","):
+        item = kind.item.model if kind and kind.item else None
+        merged = _merge_list(item, hint[1], old if isinstance(old, list) else [], value)
+        return _ordered(merged, order, hint[1]) if order is not None else merged
+    return [v for v in value if not (isinstance(v, dict) and "$patch" in v)] if isinstance(value, list) else value
+
+
+def _merge_list(model: type[Any] | None, key: str, old: list[Any], patch: list[Any]) -> list[Any]:
+    if not key:  # a set of scalars
+        return old + [v for v in patch if v not in old]
+    if any(isinstance(v, dict) and v.get("$patch") == "replace" and len(v) == 1 for v in patch):
+        return [v for v in patch if not (isinstance(v, dict) and "$patch" in v)]
+    merged = list(old)
+    for item in patch:
+        if not isinstance(item, dict) or key not in item:
+            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+        same = [i for i, v in enumerate(merged) if isinstance(v, dict) and v.get(key) == item[key]]
+        if item.get("$patch") == "delete":
+            merged = [v for i, v in enumerate(merged) if i not in same]
+        elif same:
+            merged[same[0]] = _strategic(model, merged[same[0]], item)
+        else:
+            merged.append(_strategic(model, {}, item))
+    return merged
+
+
+def _ordered(items: list[Any], order: Any, key: str) -> list[Any]:
+    """`$setElementOrder`: the named ones in that order, the others where they stood after them."""
+    if not isinstance(order, list):
+        return items
+    wanted = [v.get(key) if isinstance(v, dict) else v for v in order]
+
+    def place(item: Any) -> int:
+        mine = item.get(key) if isinstance(item, dict) else item
+        return wanted.index(mine) if mine in wanted else len(wanted)
+
+    return sorted(items, key=place)
