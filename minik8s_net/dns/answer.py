@@ -85,6 +85,7 @@ class Answer:
     authority: list[RR] = field(default_factory=list)
     additional: list[RR] = field(default_factory=list)
     authoritative: bool = True
+    recursive: bool = False
     ask: tuple[Forward, str] | None = None
 
 

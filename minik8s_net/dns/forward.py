@@ -28,7 +28,7 @@ async def complete(answer: Answer, query: Query) -> Answer:
             rcode, found, authority = read_reply(reply)
         except (OSError, TimeoutError, EOFError, ValueError):
             continue
-        return Answer(rcode, answer.answer + found, authority, authoritative=False)
+        return Answer(rcode, answer.answer + found, authority, authoritative=False, recursive=True)
     return Answer(wire.SERVFAIL, authoritative=False)
 
 

@@ -227,6 +227,7 @@ def _messages(request: Request, answer: Answer) -> list[bytes]:
             authority=answer.authority,
             additional=answer.additional,
             authoritative=answer.authoritative,
+            recursion=answer.recursive,
             limit=limit,
         )
         for turn in turns

@@ -108,7 +108,7 @@ def build(
     authority: Sequence[RR] = (),
     additional: Sequence[RR] = (),
     authoritative: bool = True,
-    recursion: bool = True,
+    recursion: bool = False,
     limit: int = 65535,
 ) -> bytes:
     """The answer's bytes, at most `limit`: additional records are left out first, then TC is set (RFC 2181 §9)."""
