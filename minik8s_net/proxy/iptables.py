@@ -92,7 +92,7 @@ def render(ports: Iterable[ServicePort], node: Node) -> Rules:
     return Rules.merge(Rules(dict(_chains(port, node)), dict.fromkeys(_entries(port))) for port in ports)
 
 
-# -- lines in shared chains -----------------------------------------------------------------------------------------
+# -- lines in shared chains -----------------------------------------------------------------------------
 def _entries(p: ServicePort) -> Iterator[Entry]:
     """Where packets of this Service leave the shared chains; see the order of cases in kube-proxy's syncProxyRules."""
     none = ("has no endpoints", REJECT) if not p.endpoints_anywhere else ("has no local endpoints", "DROP")
@@ -137,7 +137,7 @@ def _node_port_entries(p: ServicePort, external: str, refused: tuple[str, str]) 
         yield "filter", "KUBE-NODEPORTS", health
 
 
-# -- the Service's own chains -----------------------------------------------------------------------------------------
+# -- the Service's own chains ---------------------------------------------------------------------------
 def _chains(p: ServicePort, node: Node) -> Iterator[tuple[Chain, tuple[str, ...]]]:
     cluster_chain, local_chain = service_chain("SVC", p), service_chain("SVL", p)
     for endpoint in p.reachable:
@@ -165,7 +165,9 @@ def _endpoint_chain(p: ServicePort, endpoint: Endpoint) -> tuple[str, ...]:
 
 def _off_cluster(p: ServicePort, node: Node) -> list[str]:
     """Clients that are no pods use the cluster IP: their answers must come back through this node."""
-    match = f"-d {p.cluster_ip}/32 -p {p.protocol} {_comment(f'{p} cluster IP')} -m {p.protocol} --dport {p.port}"
+    match = (
+        f"-d {p.cluster_ip}/32 -p {p.protocol} {_comment(f'{p} cluster IP')} -m {p.protocol} --dport {p.port}"
+    )
     return [f"! -s {node.cluster_cidr} {match} -j KUBE-MARK-MASQ"]
 
 
@@ -213,11 +215,13 @@ def delta(have: Rules, want: Rules) -> Difference:
     torn = {entry[:2] for entry in found.add if entry in _BUILT_IN}
     if torn:
         found.add[:] = [e for e in want.entries if e in found.add or (e in _BUILT_IN and e[:2] in torn)]
-        found.remove[:] += [e for e in BASE_JUMPS if e in have.entries and e in want.entries and e[:2] in torn]
+        found.remove[:] += [
+            e for e in BASE_JUMPS if e in have.entries and e in want.entries and e[:2] in torn
+        ]
     return found
 
 
-# -- to and from iptables' own text -----------------------------------------------------------------------------------
+# -- to and from iptables' own text ---------------------------------------------------------------------
 def restore_text(differences: Iterable[Difference]) -> str:
     """Input for `iptables-restore --noflush`. Refusals come before and go after the nat rules they stand in for."""
     differences = list(differences)
@@ -232,6 +236,7 @@ def restore_text(differences: Iterable[Difference]) -> str:
 def _section(table: str, differences: list[Difference], add: bool, remove: bool) -> str:
     chains: list[str] = []
     lines: list[str] = []
+    gone = [name for d in differences for t, name in d.delete if t == table] if remove else []
     for d in differences:
         if add:
             written = [(name, body) for (t, name), body in d.write.items() if t == table]
@@ -239,8 +244,7 @@ def _section(table: str, differences: list[Difference], add: bool, remove: bool)
             lines += [f"-A {name} {rule}" for name, body in written for rule in body]
             lines += [_add(entry) for entry in d.add if entry[0] == table]
         if remove:
-            lines += [f"-D {chain} {rule}" for t, chain, rule in d.remove if t == table]
-    gone = [name for d in differences for t, name in d.delete if t == table] if remove else []
+            lines += [f"-D {chain} {rule}" for t, chain, rule in d.remove if t == table and chain not in gone]
     chains += [f":{name} - [0:0]" for name in gone]
     lines += [f"-X {name}" for name in gone]
     return "\n".join([f"*{table}", *chains, *lines, "COMMIT", ""]) if chains or lines else ""

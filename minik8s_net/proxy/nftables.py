@@ -38,7 +38,10 @@ BASE: dict[Chain, tuple[str, ...]] = {
         _PORT_MAP,
         'comment "vmap to drop or reject packets to service nodeports with no endpoints"',
     ),
-    ("map", "firewall-ips"): (_ADDRESS_MAP, 'comment "destinations that are subject to LoadBalancerSourceRanges"'),
+    ("map", "firewall-ips"): (
+        _ADDRESS_MAP,
+        'comment "destinations that are subject to LoadBalancerSourceRanges"',
+    ),
     ("map", "service-ips"): (_ADDRESS_MAP, 'comment "ClusterIP, ExternalIP and LoadBalancer IP traffic"'),
     ("map", "service-nodeports"): (_PORT_MAP, 'comment "NodePort traffic"'),
     ("chain", "nodeport-endpoints-check"): (f"{_TO_NODE} @no-endpoint-nodeports",),
@@ -54,7 +57,10 @@ BASE: dict[Chain, tuple[str, ...]] = {
         'ip daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"',
     ),
     ("chain", "mark-for-masquerade"): ("meta mark set meta mark | 0x00004000",),
-    ("chain", "reject-chain"): ('comment "helper for @no-endpoint-services / @no-endpoint-nodeports"', "reject"),
+    ("chain", "reject-chain"): (
+        'comment "helper for @no-endpoint-services / @no-endpoint-nodeports"',
+        "reject",
+    ),
     ("chain", "filter-prerouting"): (
         _hook("filter", "prerouting", "dstnat - 10"),
         "ct state new jump firewall-check",
@@ -93,7 +99,7 @@ def render(ports: Iterable[ServicePort], node: Node) -> Rules:
     return Rules.merge(Rules(dict(_chains(port, node)), dict.fromkeys(_entries(port))) for port in ports)
 
 
-# -- elements of the shared sets and maps -------------------------------------------------------------------------------
+# -- elements of the shared sets and maps ---------------------------------------------------------------
 def _entries(p: ServicePort) -> Iterator[Entry]:
     """(map, key, value); the value of a refusal carries the Service's name as a comment, as kube-proxy's does."""
     verdict = "drop" if p.endpoints_anywhere else "goto reject-chain"
@@ -124,7 +130,7 @@ def _entries(p: ServicePort) -> Iterator[Entry]:
             yield "no-endpoint-nodeports", f"{p.protocol} . {p.node_port}", refused
 
 
-# -- the Service's own chains -------------------------------------------------------------------------------------------
+# -- the Service's own chains ---------------------------------------------------------------------------
 def _chains(p: ServicePort, node: Node) -> Iterator[tuple[Chain, tuple[str, ...]]]:
     cluster_chain, local_chain = nft_service_chain("service", p), nft_service_chain("local", p)
     match = f"ip daddr {p.cluster_ip} {p.protocol} dport {p.port} ip saddr != {node.cluster_cidr}"
@@ -189,7 +195,7 @@ def _duration(seconds: int) -> str:
     return text
 
 
-# -- to and from nft's own text -----------------------------------------------------------------------------------------
+# -- to and from nft's own text -------------------------------------------------------------------------
 def script(differences: Iterable[Difference]) -> str:
     """Input for `nft -f -`: one transaction. Elements that go leave before the chains they point to."""
     differences = list(differences)
@@ -205,8 +211,9 @@ def script(differences: Iterable[Difference]) -> str:
                 lines += [f"add rule {TABLE} {name} {rule}" for rule in body if rule not in hook]
             else:
                 lines.append(f"add {kind} {TABLE} {name} {{ {' ; '.join(body)} ; }}")
-    for d in differences:
+    for d in differences:  # all of these before any addition: a key may move from one Service to another
         lines += [f"delete element {TABLE} {m} {{ {key} }}" for m, key, _ in d.remove]
+    for d in differences:
         lines += [f"add element {TABLE} {m} {{ {key} {value} }}" for m, key, value in d.add]
     for d in differences:
         gone = [name for kind, name in d.delete if kind == "chain"]

@@ -47,7 +47,7 @@ class Difference:
             write={name: body for name, body in want.chains.items() if have.chains.get(name) != body},
             add=[entry for entry in want.entries if entry not in have.entries],
             remove=[entry for entry in have.entries if entry not in want.entries],
-            delete=[name for name in reversed(have.chains) if name not in want.chains],
+            delete=[name for name in reversed(list(have.chains)) if name not in want.chains],
         )
 
     def __bool__(self) -> bool:

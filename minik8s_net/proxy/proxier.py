@@ -1,0 +1,207 @@
+"""kube-proxy for one node: watches Services and EndpointSlices and keeps the node's rules equal to them.
+
+A change marks its Service; one turn of the loop renders all marked Services, compares with what was written for them
+and writes the difference in one transaction, so that the cost is that of the change. At start, after a failed write,
+and on `resync`, the comparison is with the kernel itself: a restarted controller finds its rules and writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from lightkube.resources.core_v1 import Service
+from lightkube.resources.discovery_v1 import EndpointSlice
+
+from ..config import ClusterConfig
+from ..kernel import sysctl
+from ..kernel.netns import Netns
+from ..reconcile import Reconciler
+from ..store.client import Change, Client
+from .announce import announce
+from .backend import backend
+from .health import HealthServers
+from .model import SERVICE_NAME, Node, ServicePort, service_ports
+from .rules import Difference, Rules
+from .stale import flush_stale
+
+# Without route_localnet, `curl localhost:30080` on the node would not reach a node port.
+SYSCTLS = {"net.ipv4.conf.all.route_localnet": 1}
+
+
+Snapshot = dict[str, tuple[Service | None, list[EndpointSlice]]]  # by namespace/name
+
+
+class Proxier:
+    """One node's proxy. `run` works until cancelled and leaves the rules in place; `remove` takes them away."""
+
+    def __init__(
+        self, config: ClusterConfig, node_name: str, node_ip: str, client: Client, netns: Netns, mode: str
+    ) -> None:
+        """`mode` is iptables or nftables; `netns` the node's namespace."""
+        self.node = Node(node_name, node_ip, config.pod_cidr)
+        self._client, self._netns = client, netns
+        self._backend = backend(mode)
+        self._services: dict[str, Service] = {}  # by namespace/name, as the next two
+        self._slices: dict[str, dict[str, EndpointSlice]] = {}
+        self._ports: dict[str, list[ServicePort]] = {}  # as written to the kernel
+        self._rules: dict[str, Rules] = {}
+        self._dirty: dict[str, None] = {}
+        self._trusted = False  # whether _rules is what the kernel holds
+        self._turn = asyncio.Lock()
+        self._synced = asyncio.Event()
+        self._health = HealthServers(node_name, netns)
+        self._loop: Reconciler[str] = Reconciler(f"proxy {node_name}", self._reconcile)
+
+    async def run(self) -> None:
+        ends = [
+            self._client.watch(Service, self._service_changed),
+            self._client.watch(EndpointSlice, self._slice_changed),
+        ]
+        self._loop.mark("rules")
+        try:
+            await self._loop.run()
+        finally:
+            for end in ends:
+                end()
+            self._health.close()
+
+    async def synced(self) -> None:
+        """Wait until the node has rules for all Services that were there at start."""
+        await self._synced.wait()
+
+    async def settle(self) -> None:
+        """Wait until every change so far is in the kernel."""
+        await self._loop.settle()
+
+    async def resync(self) -> bool:
+        """Compare with the kernel and mend what differs. Whether anything did."""
+        async with self._turn:
+            return await self._from_kernel()
+
+    async def remove(self) -> None:
+        """Take every rule of ours out of the node. Others' rules, also in FORWARD, stay."""
+        async with self._turn:
+            self._trusted = False
+            self._rules, self._ports = {}, {}
+            await self._netns.run(self._erase)
+            await self._netns.run(announce, {}, self.node.name, self.node.ip)
+            self._health.close()
+
+    # -- what changed ------------------------------------------------------------------------------------------------
+    def _service_changed(self, change: Change[Service]) -> None:
+        assert change.new.metadata is not None
+        key = f"{change.new.metadata.namespace}/{change.new.metadata.name}"
+        if change.type == "DELETED":
+            self._services.pop(key, None)
+        else:
+            self._services[key] = change.new
+        self._mark(key)
+
+    def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+        for version in (change.old, change.new):
+            metadata = version.metadata if version else None
+            service = ((metadata.labels if metadata else None) or {}).get(SERVICE_NAME)
+            if version is None or metadata is None or not service:
+                continue
+            key, name = f"{metadata.namespace}/{service}", metadata.name or ""
+            slices = self._slices.setdefault(key, {})
+            if version is change.new and change.type != "DELETED":
+                slices[name] = version
+            else:
+                slices.pop(name, None)
+            if not slices:
+                del self._slices[key]
+            self._mark(key)
+
+    def _mark(self, key: str) -> None:
+        self._dirty[key] = None
+        self._loop.mark("rules")
+
+    # -- making it so ------------------------------------------------------------------------------------------------
+    async def _reconcile(self, _: str) -> None:
+        async with self._turn:
+            if not self._trusted:
+                await self._from_kernel()
+                self._synced.set()
+            elif self._dirty:
+                await self._changes()
+
+    async def _from_kernel(self) -> bool:
+        dirty, self._dirty, self._trusted = self._dirty, {}, False
+        keys = {*self._services, *dirty}
+        ports, rules, changed = await self._netns.run(self._repair, self._snapshot(keys))
+        before, self._ports, self._rules, self._trusted = self._ports, ports, rules, True
+        await self._follow(before, ports)
+        return changed
+
+    async def _changes(self) -> None:
+        dirty, self._dirty = list(self._dirty), {}
+        before = {key: self._ports.get(key, []) for key in dirty}
+        self._trusted = False  # until the write is known to have succeeded
+        ports, rules = await self._netns.run(self._write_changes, self._snapshot(dirty))
+        self._trusted = True
+        for key in dirty:
+            if ports[key]:
+                self._ports[key], self._rules[key] = ports[key], rules[key]
+            else:
+                self._ports.pop(key, None)
+                self._rules.pop(key, None)
+        await self._follow(before, ports)
+
+    async def _follow(
+        self, before: dict[str, list[ServicePort]], after: dict[str, list[ServicePort]]
+    ) -> None:
+        """What goes with the rules: stale UDP flows, health check servers, load balancer addresses."""
+        await self._netns.run(flush_stale, before, after)
+        await self._health.update(before, after)
+        if any(p.load_balancer_ips for ports in (*before.values(), *after.values()) for p in ports):
+            await self._netns.run(announce, self._load_balanced(), self.node.name, self.node.ip)
+
+    def _load_balanced(self) -> dict[str, Service]:
+        return {key: s for key, s in self._services.items() if s.spec and s.spec.type == "LoadBalancer"}
+
+    def _snapshot(self, keys: Iterable[str]) -> Snapshot:
+        return {key: (self._services.get(key), list(self._slices.get(key, {}).values())) for key in keys}
+
+    # -- on the node's thread -----------------------------------------------------------------------------------------
+    def _render(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
+        ports = {
+            key: service_ports(s, slices, self.node) if s else [] for key, (s, slices) in snapshot.items()
+        }
+        return ports, {key: self._backend.render(p, self.node) for key, p in ports.items()}
+
+    def _write_changes(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
+        ports, rules = self._render(snapshot)
+        nothing = Rules()
+        self._backend.write(
+            [self._backend.delta(self._rules.get(key, nothing), want) for key, want in rules.items()]
+        )
+        return ports, rules
+
+    def _repair(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules], bool]:
+        sysctl.ensure(SYSCTLS)
+        ports, rules = self._render(snapshot)
+        todo = self._differences([self._backend.base(self.node), *rules.values()])
+        self._backend.write(todo)
+        present = {key for key, of in ports.items() if of}
+        return {k: ports[k] for k in present}, {k: rules[k] for k in present}, any(todo)
+
+    def _erase(self) -> None:
+        self._backend.write(self._differences([]))
+
+    def _differences(self, wanted: list[Rules]) -> list[Difference]:
+        """From the kernel to `wanted`, part by part; jumps of nobody go first, chains of nobody last."""
+        have, nothing = self._backend.read(), Rules()
+        chains, entries = dict(have.chains), dict(have.entries)
+        todo = []
+        for want in wanted:
+            found = Rules(
+                {name: chains.pop(name) for name in want.chains if name in chains},
+                {e: None for e in want.entries if e in have.entries},
+            )
+            for entry in found.entries:
+                entries.pop(entry, None)
+            todo.append(self._backend.delta(found, want))
+        first = self._backend.delta(Rules({}, entries), nothing)
+        return [first, *todo, self._backend.delta(Rules(chains), nothing)]
