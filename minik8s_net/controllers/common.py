@@ -52,9 +52,7 @@ def matches(selector: LabelSelector | None, labels: Mapping[str, str] | None) ->
     have = labels or {}
     if any(have.get(key) != value for key, value in (selector.matchLabels or {}).items()):
         return False
-    return all(
-        expression(have, e.key, e.operator, e.values or []) for e in selector.matchExpressions or ()
-    )
+    return all(expression(have, e.key, e.operator, e.values or []) for e in selector.matchExpressions or ())
 
 
 def expression(have: Mapping[str, str], key: str, operator: str, values: list[str]) -> bool:
@@ -128,7 +126,9 @@ def tolerates(tolerations: list[Toleration] | None, taint: Taint) -> bool:
             continue
         if toleration.key and toleration.key != taint.key:
             continue
-        if toleration.operator == "Exists" or (toleration.key and (toleration.value or "") == (taint.value or "")):
+        if toleration.operator == "Exists" or (
+            toleration.key and (toleration.value or "") == (taint.value or "")
+        ):
             return True
     return False
 

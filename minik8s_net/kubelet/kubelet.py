@@ -29,7 +29,7 @@ from .pod import PodWorker
 
 log = logging.getLogger(__name__)
 STATUS_EVERY = 300.0  # seconds between full node statuses without a change
-Tokens = Callable[[str, str, Pod], str]  # namespace, ServiceAccount, pod -> token
+Tokens = Callable[[Pod], str]  # the token of the pod's ServiceAccount, bound to the pod
 
 
 class Kubelet:
@@ -69,7 +69,7 @@ class Kubelet:
             network=cni,
             netns=node_netns,
             network_ready=network_ready,
-            token=_bound(tokens),
+            token=tokens,
             ca_pem=ca_pem,
             events=EventRecorder(client, "kubelet", node_name),
             mark=self._reconciler.mark,
@@ -248,15 +248,3 @@ def _mounted(pod: Pod) -> set[tuple[str, str]]:
             if many.secretRef:
                 found.add(("secret", many.secretRef.name))
     return {(kind, name) for kind, name in found if name}
-
-
-def _bound(tokens: Tokens | None) -> Callable[[Pod], str] | None:
-    if tokens is None:
-        return None
-    make = tokens
-
-    def token(pod: Pod) -> str:
-        assert pod.metadata and pod.spec
-        return make(pod.metadata.namespace or "default", pod.spec.serviceAccountName or "default", pod)
-
-    return token

@@ -1,0 +1,179 @@
+"""From a Service and its pods to endpoints: slices' content and the older Endpoints' subsets. Pure.
+
+https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from lightkube.models.core_v1 import ServicePort
+from lightkube.resources.core_v1 import Endpoints, Pod, Service
+from lightkube.resources.discovery_v1 import EndpointSlice
+
+from ..store.client import Json
+from .common import is_finished, is_ready
+
+PER_SLICE = 100
+Group = tuple[list[Json], list[Json]]  # ports, endpoints that have them
+
+
+def groups(service: Service, pods: Iterable[Pod]) -> list[Group]:
+    """Endpoints by the ports their pods resolve to (a named targetPort may differ from pod to pod)."""
+    found: dict[str, Group] = {}
+    for pod in pods:
+        if not _address(pod) or is_finished(pod):
+            continue
+        ports = _ports(service, pod)
+        found.setdefault(json.dumps(ports), (ports, []))[1].append(endpoint(service, pod))
+    for _, endpoints in found.values():
+        endpoints.sort(key=lambda e: int(IPv4Address(e["addresses"][0])))
+    return [found[key] for key in sorted(found)]
+
+
+def _address(pod: Pod) -> str:
+    return (pod.status.podIP if pod.status else "") or ""
+
+
+def _ports(service: Service, pod: Pod) -> list[Json]:
+    """Service ports as this pod has them; a name no container knows is left out."""
+    ports = []
+    for port in (service.spec.ports if service.spec else None) or ():
+        number = target_port(port, pod)
+        if number:
+            entry: Json = {"name": port.name or "", "port": number, "protocol": port.protocol or "TCP"}
+            if port.appProtocol:
+                entry["appProtocol"] = port.appProtocol
+            ports.append(entry)
+    return ports
+
+
+def target_port(port: ServicePort, pod: Pod) -> int | None:
+    target = port.targetPort if port.targetPort is not None else port.port
+    if isinstance(target, int):
+        return target
+    protocol = port.protocol or "TCP"
+    spec = pod.spec
+    sidecars = [c for c in (spec.initContainers if spec else None) or () if c.restartPolicy == "Always"]
+    for container in [*(spec.containers if spec else ()), *sidecars]:
+        for known in container.ports or ():
+            if known.name == target and (known.protocol or "TCP") == protocol:
+                return known.containerPort  # type: ignore[no-any-return]
+    return None
+
+
+def endpoint(service: Service, pod: Pod) -> Json:
+    """One entry of an EndpointSlice. serving is readiness; ready is serving and not terminating."""
+    assert pod.metadata and pod.spec and service.spec and service.metadata
+    serving, terminating = is_ready(pod), pod.metadata.deletionTimestamp is not None
+    published = bool(service.spec.publishNotReadyAddresses)
+    entry: Json = {
+        "addresses": [_address(pod)],
+        "conditions": {
+            "ready": published or (serving and not terminating),
+            "serving": serving,
+            "terminating": terminating,
+        },
+        "targetRef": {
+            "kind": "Pod",
+            "namespace": pod.metadata.namespace,
+            "name": pod.metadata.name,
+            "uid": pod.metadata.uid,
+        },
+        "nodeName": pod.spec.nodeName,
+    }
+    if pod.spec.hostname and pod.spec.subdomain == service.metadata.name:
+        entry["hostname"] = pod.spec.hostname
+    return entry
+
+
+def subsets(service: Service, content: list[Group]) -> list[Json]:
+    """The same as Endpoints' subsets, where a terminating pod does not appear."""
+    result = []
+    for ports, endpoints in content:
+        subset: Json = {}
+        for entry in endpoints:
+            conditions = entry["conditions"]
+            if conditions["terminating"] and not conditions["ready"]:
+                continue
+            address: Json = {"ip": entry["addresses"][0], "targetRef": entry["targetRef"]}
+            address |= {k: entry[k] for k in ("nodeName", "hostname") if entry.get(k)}
+            subset.setdefault("addresses" if conditions["ready"] else "notReadyAddresses", []).append(address)
+        if subset:
+            named = [{k: v for k, v in port.items() if k != "name" or v} for port in ports]
+            result.append({**subset, **({"ports": named} if named else {})})
+    return result
+
+
+def mirrored(endpoints: Endpoints) -> list[Group]:
+    """A user's own Endpoints as slices' content."""
+    result: list[Group] = []
+    for subset in endpoints.subsets or ():
+        ports = [{"name": p.name or "", **_plain(p.to_dict())} for p in subset.ports or ()]
+        entries = []
+        for ready, addresses in ((True, subset.addresses), (False, subset.notReadyAddresses)):
+            for address in addresses or ():
+                entry: Json = {"addresses": [address.ip], "conditions": {"ready": ready}}
+                known = address.to_dict()
+                entry |= {k: known[k] for k in ("hostname", "nodeName", "targetRef") if known.get(k)}
+                entries.append(entry)
+        result.append((ports, entries))
+    return result
+
+
+def _plain(port: Json) -> Json:
+    return {"protocol": "TCP", **{k: v for k, v in port.items() if v is not None}}
+
+
+def place(
+    content: list[Group], existing: list[EndpointSlice]
+) -> tuple[list[Json], dict[str, Json], list[str]]:
+    """Distribute over slices: (new ones, changed ones by name, names of needless ones).
+
+    An endpoint stays in the slice it is in: a change of one pod rewrites one slice of at most 100.
+    """
+    new: list[Json] = []
+    changed: dict[str, Json] = {}
+    unused = {(s.metadata.name or ""): s for s in existing if s.metadata}
+    for ports, endpoints in content or [([], [])]:
+        left = {_identity(e): e for e in endpoints}
+        mine = [s for s in unused.values() if _same_ports(s, ports)]
+        kept: list[tuple[EndpointSlice, list[Json]]] = []
+        for found in mine:
+            here = [left.pop(i) for e in found.endpoints or () if (i := _identity(e.to_dict())) in left]
+            kept.append((found, here))
+        for _, here in kept:
+            while left and len(here) < PER_SLICE:
+                here.append(left.pop(next(iter(left))))
+        for found, here in kept:
+            name = (found.metadata.name if found.metadata else "") or ""
+            if here or (not endpoints and found is kept[0][0]):
+                del unused[name]
+                if [_clean(e.to_dict()) for e in found.endpoints or ()] != here:
+                    changed[name] = {"endpoints": here}
+        rest = list(left.values())
+        if not endpoints and not kept:
+            new.append({"endpoints": [], "ports": ports})
+        new += [
+            {"endpoints": rest[i : i + PER_SLICE], "ports": ports} for i in range(0, len(rest), PER_SLICE)
+        ]
+    return new, changed, list(unused)
+
+
+def _identity(entry: Json) -> tuple[str, str]:
+    return entry["addresses"][0], (entry.get("targetRef") or {}).get("uid") or ""
+
+
+def _clean(entry: Json) -> Json:
+    return {k: v for k, v in entry.items() if v is not None}
+
+
+def _same_ports(found: EndpointSlice, ports: list[Json]) -> bool:
+    have = [{"name": p.name or "", **_plain(p.to_dict())} for p in found.ports or ()]
+    return sorted(map(json.dumps, map(_sorted, have))) == sorted(map(json.dumps, map(_sorted, ports)))
+
+
+def _sorted(port: Json) -> Json:
+    return dict(sorted(port.items()))

@@ -1,0 +1,135 @@
+"""StatefulSets: pods with a name and an order of their own.
+
+https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lightkube.resources.apps_v1 import StatefulSet
+from lightkube.resources.core_v1 import Pod
+
+from ..reconcile import Reconciler
+from ..store.client import Change, Client, Json
+from ..store.events import EventRecorder
+from .children import Children, Key, create_pod, delete_pod, pod_from
+from .common import is_available, is_finished, is_ready
+from .rollout import template_hash
+
+HASH = "controller-revision-hash"
+POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
+
+
+class StatefulSetController:
+    """`run` until cancelled."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.events = EventRecorder(client, "statefulset-controller")
+        self._loop: Reconciler[Key] = Reconciler("statefulset", self._reconcile)
+        self._pods = Children(client, Pod, "StatefulSet", self._loop.mark)
+
+    async def run(self) -> None:
+        ends = [self._pods.watch(), self.client.watch(StatefulSet, self._on_set)]
+        try:
+            await self._loop.run()
+        finally:
+            for end in ends:
+                end()
+
+    def _on_set(self, change: Change[StatefulSet]) -> None:
+        if change.type != "DELETED" and change.new.metadata:
+            self._loop.mark((change.new.metadata.namespace or "", change.new.metadata.name or ""))
+
+    async def _reconcile(self, key: Key) -> None:
+        found: Any = self.client.find(StatefulSet, key[1], key[0])
+        if found is None:
+            return
+        version = f"{key[1]}-{template_hash({'template': found.spec.template.to_dict()})}"
+        if found.metadata.deletionTimestamp is None:
+            self._step(found, version)
+        self._write_status(found, version)
+
+    def _step(self, found: Any, version: str) -> None:
+        """One step: create or delete what the order allows, else replace one pod of an older template."""
+        wanted = 1 if found.spec.replicas is None else int(found.spec.replicas)
+        first = (found.spec.ordinals.start if found.spec.ordinals else 0) or 0
+        parallel = found.spec.podManagementPolicy == "Parallel"
+        pods = {ordinal(p): p for p in self._pods.of(found)}
+        healthy = True
+        for index in range(first, first + wanted):
+            pod = pods.pop(index, None)
+            if pod is not None and is_finished(pod):
+                self._delete(found, pod)
+            if pod is None:
+                create_pod(self.client, self.events, found, ordered_pod(found, index, version))
+            if pod is None or not self._steady(found, pod):
+                healthy = False
+                if not parallel:
+                    return
+        for index in sorted(pods, reverse=True):  # too many: from the last
+            self._delete(found, pods[index])
+            if not parallel:
+                return
+        if healthy:
+            self._update(found, version, first)
+
+    def _steady(self, found: Any, pod: Pod) -> bool:
+        assert pod.metadata
+        minimum = found.spec.minReadySeconds or 0
+        if minimum and is_ready(pod) and not is_available(pod, minimum):
+            self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
+        return is_available(pod, minimum) and pod.metadata.deletionTimestamp is None
+
+    def _update(self, found: Any, version: str, first: int) -> None:
+        strategy = found.spec.updateStrategy
+        if strategy and strategy.type == "OnDelete":
+            return
+        partition = (strategy.rollingUpdate.partition if strategy and strategy.rollingUpdate else 0) or 0
+        for pod in sorted(self._pods.of(found), key=ordinal, reverse=True):
+            if ordinal(pod) >= first + partition and _version(pod) != version:
+                self._delete(found, pod)
+                return
+
+    def _delete(self, found: Any, pod: Pod) -> None:
+        if pod.metadata and pod.metadata.deletionTimestamp is None:
+            delete_pod(self.client, self.events, found, pod)
+
+    def _write_status(self, found: Any, version: str) -> None:
+        pods = self._pods.of(found)
+        updated = sum(_version(p) == version for p in pods)
+        wanted = 1 if found.spec.replicas is None else int(found.spec.replicas)
+        old = (found.status.currentRevision if found.status else None) or version
+        current = version if updated == len(pods) and updated >= wanted else old
+        status: Json = {
+            "observedGeneration": found.metadata.generation,
+            "replicas": len(pods),
+            "readyReplicas": sum(map(is_ready, pods)) or None,
+            "availableReplicas": sum(is_available(p, found.spec.minReadySeconds or 0) for p in pods),
+            "updatedReplicas": updated or None,
+            "currentReplicas": sum(_version(p) == current for p in pods) or None,
+            "currentRevision": current,
+            "updateRevision": version,
+            "collisionCount": 0,
+        }
+        name, namespace = found.metadata.name, found.metadata.namespace
+        self.client.patch(StatefulSet, name, {"status": status}, namespace, subresource="status")
+
+
+def ordinal(pod: Pod) -> int:
+    match = re.search(r"-([0-9]+)$", (pod.metadata.name if pod.metadata else "") or "")
+    return int(match[1]) if match else -1
+
+
+def ordered_pod(found: Any, index: int, version: str) -> Json:
+    """`web-0`, with that hostname, under the set's headless Service."""
+    name = f"{found.metadata.name}-{index}"
+    labels = {HASH: version, POD_NAME: name, POD_INDEX: str(index)}
+    tree = pod_from(found.spec.template.to_dict(), found, name, labels=labels)
+    return {**tree, "spec": {**tree["spec"], "hostname": name, "subdomain": found.spec.serviceName or ""}}
+
+
+def _version(pod: Pod) -> str:
+    return ((pod.metadata.labels if pod.metadata else None) or {}).get(HASH, "")
