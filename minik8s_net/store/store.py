@@ -3,8 +3,8 @@
 Every write takes the next revision (`metadata.resourceVersion`, one counter for the whole store) in the same
 transaction as the object. Memory is changed and subscribers are told only after SQLite has committed (WAL,
 synchronous=FULL), so memory is never ahead of the disk and an acknowledged write survives `kill -9`. A failed
-write changes nothing; reading goes on. Subscribers are called synchronously, in order of commit; one that writes
-itself is served after the running notification, never inside it. One thread only: the event loop's.
+write changes nothing; reading goes on. Subscribers are called synchronously, in order of commit; one that
+writes itself is served after the running notification, never inside it. One thread only: the event loop's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .version import Event, Json, Version
 
 HISTORY = 4096  # events per resource that a watch can resume from
 Handler = Callable[[Event], None]
-Versions, Events = list[Version], list[Event]
+Versions = list[Version]
+Events = list[Event]
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
 _SCHEMA = """
@@ -54,7 +55,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open or create the database. Raises StoreError. (Cluster-scoped objects have namespace "".)"""
         self._objects: dict[str, dict[tuple[str, str], Version]] = {}
-        self._sorted: dict[str, list[Version]] = {}
+        self._sorted: dict[str, Versions] = {}
         self._history: dict[str, deque[Event]] = {}
         self._subscribers: dict[str, list[Handler]] = {}
         self._pending: deque[Event] = deque()

@@ -25,6 +25,10 @@ class Version:
     def revision(self) -> str:
         return cast(str, self.tree["metadata"]["resourceVersion"])
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return cast(dict[str, str], self.tree["metadata"].get("labels") or {})
+
     def typed(self, kind: type[R]) -> R:
         """The object as a lightkube resource (14 µs, once per version)."""
         if type(self._typed) is not kind:
@@ -37,7 +41,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One commit. `old` is None for ADDED; for DELETED `new` is the last state, at the deletion's revision."""
+    """One commit. `old` is None for ADDED; for DELETED `new` is the last state, at its deletion."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     revision: int

@@ -1,0 +1,147 @@
+"""The `proxy` subresource: one HTTP request relayed into a pod, directly or behind a Service.
+
+https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/#manually-constructing-apiserver-proxy-urls
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import h11
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ..api.errors import StatusError, bad_request
+from ..api.kinds import by_path
+from . import bodies
+from .kubelets import Kubelets
+from .registry import Registry
+from .target import Target, not_served
+
+Json = dict[str, Any]
+HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host".split()
+)
+PATIENCE = 30.0  # seconds until the pod begins to answer
+
+
+async def answer(registry: Registry, kubelets: Kubelets, request: Request, target: Target) -> Response:
+    """Raises StatusError: 404, 400, 503."""
+    scheme, name, port = _split(target.name)
+    if scheme not in ("", "http"):
+        raise bad_request(f"scheme {scheme!r} is not supported by this server's proxy")
+    if target.kind.plural == "services":
+        pod, number = _endpoint(registry, target.namespace, name, port)
+    elif target.kind.plural == "pods":
+        pod, number = name, _pod_port(registry, target, name, port)
+    else:
+        raise not_served()
+    try:
+        connection = await kubelets.dial(target.namespace, pod, number)
+    except OSError as error:
+        raise unavailable(f"error trying to reach service: dial {pod}:{number}: {error}") from None
+    prefix = f"/api/v1/namespaces/{target.namespace}/{target.kind.plural}/{target.name}/proxy"
+    return await _relay(connection, request, target.rest or "/", prefix, f"{pod}:{number}")
+
+
+def unavailable(message: str) -> StatusError:
+    return StatusError(503, "ServiceUnavailable", message)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """`name`, `name:port` or `scheme:name:port`."""
+    parts = name.split(":")
+    if len(parts) > 3:
+        raise bad_request(f'invalid proxy request "{name}"')
+    scheme, name, port = {1: ("", parts[0], ""), 2: ("", *parts), 3: tuple(parts)}[len(parts)]
+    return scheme, name, port
+
+
+def _pod_port(registry: Registry, target: Target, name: str, port: str) -> int:
+    containers = registry.read(target.kind, target.namespace, name).tree["spec"]["containers"]
+    ports = [p for container in containers for p in container.get("ports", [])]
+    if port.isdigit():
+        return int(port)
+    for candidate in ports:
+        if port in ("", candidate.get("name")):
+            return int(candidate["containerPort"])
+    if port:
+        raise bad_request(f'no port named "{port}" on pod {name}')
+    return 80
+
+
+def _endpoint(registry: Registry, namespace: str, name: str, port: str) -> tuple[str, int]:
+    """A ready pod behind the Service, and its port. Raises StatusError 503."""
+    services = by_path("", "v1", "services")
+    assert services is not None
+    spec = registry.read(services, namespace, name).tree["spec"]
+    wanted = _service_port(spec.get("ports", []), port)
+    found = []
+    for piece in registry.store.list("endpointslices.discovery.k8s.io", namespace):
+        if piece.labels.get("kubernetes.io/service-name") != name:
+            continue
+        ports = [p["port"] for p in piece.tree.get("ports") or [] if (p.get("name") or "") == wanted]
+        for endpoint in piece.tree.get("endpoints", []):
+            pod = (endpoint.get("targetRef") or {}).get("name")
+            if pod and ports and (endpoint.get("conditions") or {}).get("ready", True):
+                found.append((pod, ports[0]))
+    if not found:
+        raise unavailable(f'no endpoints available for service "{name}"')
+    return random.choice(found)
+
+
+def _service_port(ports: list[Json], asked: str) -> str:
+    """The name of the Service port that is meant by its number, its name, or by being the only one."""
+    for port in ports:
+        if asked in (port.get("name", ""), str(port.get("port"))) or (not asked and len(ports) == 1):
+            return str(port.get("name", ""))
+    raise unavailable(f'no service port "{asked}" found')
+
+
+async def _relay(connection: socket.socket, request: Request, path: str, prefix: str, host: str) -> Response:
+    body = await bodies.read(request)
+    query: bytes = request.scope["query_string"]
+    target = path.encode() + (b"?" + query if query else b"")
+    headers = [(k, v) for k, v in request.headers.raw if k not in HOP_BY_HOP and k not in (b"authorization", b"content-length")]
+    headers += [(b"host", host.encode()), (b"connection", b"close"), (b"x-forwarded-uri", prefix.encode())]
+    headers.append((b"content-length", str(len(body)).encode()))
+    connection.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=connection)
+    client = h11.Connection(h11.CLIENT)
+    try:
+        sent = client.send(h11.Request(method=request.method, target=target, headers=headers)) or b""
+        writer.write(sent + ((client.send(h11.Data(data=body)) or b"") if body else b""))
+        client.send(h11.EndOfMessage())
+        async with asyncio.timeout(PATIENCE):
+            await writer.drain()
+            head = await _next(client, reader)
+            while isinstance(head, h11.InformationalResponse):
+                head = await _next(client, reader)
+    except (OSError, TimeoutError, h11.ProtocolError) as error:
+        writer.close()
+        raise unavailable(f"error trying to reach service: {str(error) or 'timed out'}") from None
+    assert isinstance(head, h11.Response)
+    response = StreamingResponse(_body(client, reader, writer), head.status_code)
+    kept = [(k, v) for k, v in head.headers.raw_items() if k.lower() not in HOP_BY_HOP]
+    response.raw_headers = [(k.lower(), v) for k, v in kept]
+    return response
+
+
+async def _body(
+    client: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> AsyncIterator[bytes]:
+    try:
+        while isinstance(event := await _next(client, reader), h11.Data):
+            yield bytes(event.data)
+    finally:
+        writer.close()
+
+
+async def _next(client: h11.Connection, reader: asyncio.StreamReader) -> Any:
+    while (event := client.next_event()) is h11.NEED_DATA:
+        client.receive_data(await reader.read(64 * 1024))
+    return event

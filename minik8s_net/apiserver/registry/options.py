@@ -1,0 +1,32 @@
+"""What a write may ask for besides its object: dry run, preconditions, propagation, grace.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass
+class WriteOptions:
+    """For create and update. `warnings` collects what the answer's Warning headers will say."""
+
+    dry_run: bool = False
+    strictness: str = "Strict"  # fieldValidation: Strict, Warn, Ignore
+    manager: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DeleteOptions:
+    """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/delete-options/"""
+
+    grace_seconds: int | None = None
+    propagation: str | None = None  # Background, Foreground, Orphan
+    uid: str | None = None
+    resource_version: str | None = None
+    dry_run: bool = False

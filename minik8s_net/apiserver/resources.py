@@ -1,0 +1,155 @@
+"""The verbs on stored kinds: get, list, create, update, patch, delete, deletecollection.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#standard-api-terminology
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..api.errors import StatusError, bad_request, required
+from ..api.errors import invalid_named as invalid_options
+from ..api.kinds import Kind
+from ..store.version import Version
+from . import answers, bodies, paging, patching
+from .registry import DeleteOptions, Registry, WriteOptions
+from .selection import Selection
+from .target import Query, Target, method_not_allowed, not_served
+
+Json = dict[str, Any]
+SUBRESOURCES = ("", "status", "finalize", "ephemeralcontainers", "resize")
+
+
+class Resources:
+    """Answers requests about objects. Raises StatusError for the caller to put into words."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    async def answer(self, request: Request, target: Target, query: Query) -> Response:
+        if not target.kind.storable or target.subresource not in SUBRESOURCES:
+            raise not_served() if target.kind.storable else method_not_allowed()
+        verbs: dict[tuple[str, bool], Callable[..., Response]] = {
+            ("GET", True): self.get,
+            ("GET", False): self.list,
+            ("POST", False): self.create,
+            ("PUT", True): self.update,
+            ("PATCH", True): self.patch,
+            ("DELETE", True): self.delete,
+            ("DELETE", False): self.delete_all,
+        }
+        method = "GET" if request.method == "HEAD" else request.method
+        verb = verbs.get((method, bool(target.name)))
+        if verb is None or (target.subresource and method in ("POST", "DELETE")):
+            raise method_not_allowed()
+        if method == "POST" and target.kind.namespaced and not target.namespace:
+            raise method_not_allowed()
+        form = answers.wanted(request.headers.get("accept", ""), query.text("includeObject"))
+        if method == "GET":
+            return verb(target, query, form)
+        return verb(target, query, form, await bodies.read(request), bodies.media_type(request))
+
+    # -- reading -----------------------------------------------------------------------------------------------
+    def get(self, target: Target, query: Query, form: answers.Form) -> Response:
+        version = self.registry.read(target.kind, target.namespace, target.name)
+        return answers.json(answers.one(target.kind, version, form))
+
+    def list(self, target: Target, query: Query, form: answers.Form) -> Response:
+        kind = target.kind
+        selection = Selection.of(kind, query)
+        self._check_revision(query.text("resourceVersion"))
+        chosen = selection.filter(self.registry.select(kind, target.namespace))
+        page, meta = paging.page(chosen, query, self.registry.store.revision)
+        return answers.json(answers.many(kind, page, form, meta))
+
+    def _check_revision(self, text: str) -> None:
+        """A list at a revision that is still to come can't be answered; any older one is served from the present."""
+        if not text:
+            return
+        if not text.isascii() or not text.isdigit():
+            raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        if int(text) > self.registry.store.revision:
+            raise from_the_future(text, self.registry.store.revision)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+    def create(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+        options = query.write_options("CreateOptions")
+        tree = bodies.decode(target.kind, body, media, options)
+        version = self.registry.create_tree(target.kind, target.namespace, tree, options)
+        return self._written(target.kind, version, form, 201, options)
+
+    def update(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+        options = query.write_options("UpdateOptions")
+        tree = bodies.decode(target.kind, body, media, options)
+        version = self.registry.update_tree(
+            target.kind, target.namespace, target.name, lambda _: tree, options, target.subresource or None
+        )
+        return self._written(target.kind, version, form, 200, options)
+
+    def patch(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+        options = query.write_options("PatchOptions")
+        kind, where = target.kind, (target.kind, target.namespace, target.name)
+        if media == patching.APPLY and not options.manager:
+            errors = [required("fieldManager", "is required for apply patch")]
+            raise invalid_options("PatchOptions", "meta.k8s.io", "", errors)
+        change = patching.change(kind, body, media, options)
+        if media == patching.APPLY and self.registry.store.get(kind.qualified, *where[1:]) is None:
+            tree = change({"metadata": {"name": target.name}})
+            version = self.registry.create_tree(kind, target.namespace, tree, options)
+            return self._written(kind, version, form, 201, options)
+        version = self.registry.update_tree(*where, change, options, target.subresource or None)
+        return self._written(kind, version, form, 200, options)
+
+    def _written(
+        self, kind: Kind, version: Version, form: answers.Form, code: int, options: WriteOptions
+    ) -> Response:
+        return answers.json(answers.one(kind, version, form), code, options.warnings)
+
+    # -- deleting ----------------------------------------------------------------------------------------------
+    def delete(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+        kind, options = target.kind, delete_options(query, body, media)
+        version, gone = self.registry.delete_tree(kind, target.namespace, target.name, options)
+        if gone and not self.registry.strategy(kind).returns_object:
+            return answers.json(answers.success(kind, version.name, version.tree["metadata"]["uid"]))
+        return answers.json(answers.one(kind, version, form))
+
+    def delete_all(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+        kind, options = target.kind, delete_options(query, body, media)
+        if "deletecollection" not in kind.verbs or (kind.namespaced and not target.namespace):
+            raise method_not_allowed()
+        chosen = Selection.of(kind, query).filter(self.registry.select(kind, target.namespace))
+        deleted = [self.registry.delete_tree(kind, v.namespace, v.name, options)[0] for v in tuple(chosen)]
+        meta = {"resourceVersion": str(self.registry.store.revision)}
+        return answers.json(answers.many(kind, deleted, form, meta))
+
+
+def from_the_future(asked: str, revision: int) -> StatusError:
+    """504, as while a real server's watch cache waits to catch up."""
+    message = f"Too large resource version: {asked}, current: {revision}"
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return StatusError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
+
+
+def delete_options(query: Query, body: bytes, media: str) -> DeleteOptions:
+    """From the body (a DeleteOptions) or, where that is silent, the query. Raises StatusError 400."""
+    sent = bodies.loose(body, media) if body else {}
+    sent = {} if sent is None else sent
+    if not isinstance(sent, dict) or not isinstance(sent.get("preconditions") or {}, dict):
+        raise bad_request("DeleteOptions: expected an object")
+    preconditions = sent.get("preconditions") or {}
+    grace = sent.get("gracePeriodSeconds")
+    grace = query.number("gracePeriodSeconds") if grace is None else grace
+    if isinstance(grace, bool) or not isinstance(grace, int | None):
+        raise bad_request("DeleteOptions: gracePeriodSeconds: expected an integer")
+    propagation = sent.get("propagationPolicy") or query.text("propagationPolicy") or None
+    if sent.get("orphanDependents") is not None and propagation is None:
+        propagation = "Orphan" if sent["orphanDependents"] else "Background"
+    if propagation not in (None, "Background", "Foreground", "Orphan"):
+        raise bad_request(f"invalid propagation policy: {propagation}")
+    dry_run = "All" in (sent.get("dryRun") or []) or query.write_options("DeleteOptions").dry_run
+    uid, revision = preconditions.get("uid"), preconditions.get("resourceVersion")
+    return DeleteOptions(grace, propagation, uid, revision, dry_run)

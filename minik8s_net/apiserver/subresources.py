@@ -1,0 +1,168 @@
+"""Subresources that are verbs in disguise: scale, eviction, binding, token.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..api import kinds, selectors
+from ..api import patch as patches
+from ..api import strategy as rules
+from ..api.errors import StatusError, bad_request
+from ..store.events import timestamp
+from ..store.version import Version
+from . import answers, bodies, patching
+from .registry import Registry, WriteOptions
+from .resources import delete_options
+from .target import Query, Target, method_not_allowed
+from .tokens import Tokens
+
+Json = dict[str, Any]
+MAX_TOKEN_SECONDS, MIN_TOKEN_SECONDS = 2**32, 600
+
+
+class Subresources:
+    def __init__(self, registry: Registry, tokens: Tokens) -> None:
+        self.registry, self.tokens = registry, tokens
+
+    def handles(self, target: Target) -> bool:
+        return target.subresource in ("scale", "eviction", "binding", "token") or target.kind.plural == "bindings"
+
+    async def answer(self, request: Request, target: Target, query: Query) -> Response:
+        body, media = await bodies.read(request), bodies.media_type(request)
+        if target.subresource == "scale":
+            return self._scale(request.method, target, query, body, media)
+        if request.method != "POST":
+            raise method_not_allowed()
+        options = query.write_options("CreateOptions")
+        if target.kind.plural == "bindings":
+            return self._binding(target, bodies.decode(target.kind, body, media, options), options)
+        sub = target.kind.subresources[target.subresource]
+        sent = bodies.loose(body, media) if body else {}
+        if not isinstance(sent, dict):
+            raise bad_request(f"{sub.kind}: expected an object")
+        act = {"eviction": self._evict, "binding": self._binding, "token": self._token}[target.subresource]
+        return act(target, sent, options)
+
+    # -- scale -------------------------------------------------------------------------------------------------
+    def _scale(self, method: str, target: Target, query: Query, body: bytes, media: str) -> Response:
+        where = (target.kind, target.namespace, target.name)
+        if method == "GET":
+            return answers.json(scale_of(self.registry.read(*where)))
+        if method not in ("PUT", "PATCH"):
+            raise method_not_allowed()
+        options = query.write_options("UpdateOptions")
+        kind = kinds.by_kind("autoscaling/v1", "Scale") or target.kind
+
+        def change(old: Json) -> Json:
+            present = scale_of(self.registry.read(*where))
+            wanted = bodies.loose(body, media)
+            if method == "PATCH":
+                apply = patches.json_patch if media == patching.JSON else patches.merge
+                wanted = apply(present, wanted)
+            return {**old, "metadata": _same(wanted, old), "spec": {**old["spec"], "replicas": replicas_in(wanted)}}
+
+        version = self.registry.update_tree(*where, lambda old: rules.prepare(target.kind, change(old))[0], options)
+        assert kind
+        return answers.json(scale_of(version), 200, options.warnings)
+
+    # -- pods --------------------------------------------------------------------------------------------------
+    def _evict(self, target: Target, sent: Json, options: WriteOptions) -> Response:
+        """https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/"""
+        pod = self.registry.read(target.kind, target.namespace, target.name)
+        self._check_budgets(pod)
+        asked = answers.encode(sent.get("deleteOptions") or {})
+        deletion = delete_options(Query(b""), asked, "application/json")
+        deletion.dry_run |= options.dry_run
+        self.registry.delete_tree(target.kind, target.namespace, target.name, deletion)
+        return answers.json(_done(201), 201)
+
+    def _check_budgets(self, pod: Version) -> None:
+        for budget in self.registry.store.list("poddisruptionbudgets.policy", pod.namespace):
+            selector = budget.tree.get("spec", {}).get("selector")
+            if selector is None or not selectors.from_selector(selector).matches(pod.labels):
+                continue
+            status = budget.tree.get("status", {})
+            if status.get("disruptionsAllowed", 0) <= 0:
+                message = "Cannot evict pod as it would violate the pod's disruption budget."
+                needs = f"The disruption budget {budget.name} needs {status.get('desiredHealthy', 0)} healthy pods"
+                cause = {
+                    "reason": "DisruptionBudget",
+                    "message": f"{needs} and has {status.get('currentHealthy', 0)} currently",
+                }
+                raise StatusError(429, "TooManyRequests", message, {"causes": [cause]})
+
+    def _binding(self, target: Target, sent: Json, options: WriteOptions) -> Response:
+        """https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/binding-v1/"""
+        pods = kinds.by_path("", "v1", "pods")
+        assert pods is not None
+        wanted, name = sent.get("target"), target.name or (sent.get("metadata") or {}).get("name", "")
+        if not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
+            raise bad_request("Binding: target.name: Required value")
+
+        def bind(old: Json) -> Json:
+            return {**old, "spec": {**old["spec"], "nodeName": wanted["name"]}}
+
+        self.registry.update_tree(pods, target.namespace, name, bind, options, "binding")
+        return answers.json(_done(201), 201)
+
+    # -- service accounts --------------------------------------------------------------------------------------
+    def _token(self, target: Target, sent: Json, options: WriteOptions) -> Response:
+        """https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/"""
+        account = self.registry.read(target.kind, target.namespace, target.name)
+        spec = sent.get("spec") or {}
+        seconds, audiences = spec.get("expirationSeconds") or 3600, spec.get("audiences")
+        if type(seconds) is not int or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
+            raise bad_request(f"spec.expirationSeconds: Invalid value: {seconds}: may not specify a duration less than 10 minutes")
+        bound = spec.get("boundObjectRef") or {}
+        pod = (bound.get("name", ""), bound.get("uid", "")) if bound.get("kind") == "Pod" else None
+        uid = account.tree["metadata"]["uid"]
+        token = self.tokens.service_account(
+            target.namespace, target.name, uid=uid, pod=pod, expiry=seconds, audiences=audiences
+        )
+        answer: Json = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
+        answer["metadata"] = {"name": target.name, "namespace": target.namespace, "creationTimestamp": timestamp()}
+        answer["spec"] = {"audiences": audiences or [], "expirationSeconds": seconds, "boundObjectRef": bound or None}
+        answer["status"] = {"token": token, "expirationTimestamp": timestamp(time.time() + seconds)}
+        return answers.json(answer, 201)
+
+
+def scale_of(version: Version) -> Json:
+    """The autoscaling/v1 Scale of a workload."""
+    meta, spec, status = (version.tree.get(key, {}) for key in ("metadata", "spec", "status"))
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    selector = spec.get("selector") or {}
+    if "matchLabels" in selector or "matchExpressions" in selector:
+        text = str(selectors.from_selector(selector))
+    else:  # a ReplicationController's plain map
+        text = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: meta[key] for key in kept if key in meta},
+        "spec": {"replicas": spec.get("replicas", 0)},
+        "status": {"replicas": status.get("replicas", 0), "selector": text},
+    }
+
+
+def replicas_in(scale: Any) -> int:
+    replicas = scale.get("spec", {}).get("replicas", 0) if isinstance(scale, dict) else None
+    if type(replicas) is not int:
+        raise bad_request("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas must be an integer")
+    return replicas
+
+
+def _same(scale: Json, old: Json) -> Json:
+    """The workload's metadata, with the resourceVersion the client insists on, if any."""
+    wanted = (scale.get("metadata") or {}).get("resourceVersion")
+    return {**old["metadata"], **({"resourceVersion": wanted} if wanted else {})}
+
+
+def _done(code: int) -> Json:
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}

@@ -1,0 +1,170 @@
+"""Watch: a stream of events, one JSON object a line.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+Each watcher has a queue of events whose bytes all watchers share; a client that reads too slowly is cut off (and
+lists again), so that it costs nobody else anything. With a selector an object that begins to match is ADDED, one
+that ceases to match is DELETED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from ..api.errors import StatusError
+from ..api.kinds import Kind
+from ..store.store import Event, Expired, Store
+from ..store.version import Version
+from . import answers
+from .selection import Selection
+from .target import Query, Target
+
+Json = dict[str, Any]
+QUEUE_LIMIT = 20_000  # events a client may lag behind
+BOOKMARK_SECONDS = 60.0
+INITIAL_END = "k8s.io/initial-events-end"
+CHUNK = 256  # events per write
+
+
+class Watcher:
+    """One watch request, as an ASGI answer."""
+
+    def __init__(self, store: Store, target: Target, query: Query, form: answers.Form) -> None:
+        """Subscribes at once: nothing between this and the first byte is missed. Raises StatusError."""
+        self._store, self._kind, self._form = store, target.kind, form
+        self._namespace = target.namespace
+        self._selection = Selection.of(target.kind, query)
+        self._bookmarks = query.flag("allowWatchBookmarks")
+        self._timeout = query.number("timeoutSeconds") or random.randint(1800, 3600)
+        self._queue: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._columns_sent = False
+        self._begin(query)
+        self._cancel: Callable[[], None] = store.subscribe(self._kind.qualified, self._told)
+
+    def _begin(self, query: Query) -> None:
+        text, initial = query.text("resourceVersion"), query.flag("sendInitialEvents")
+        revision = parse_revision(text, self._store.revision)
+        if initial or revision == 0:
+            for version in self._store.list(self._kind.qualified, self._namespace or None):
+                if version in self._selection:
+                    self._push("ADDED", version)
+            if initial and self._bookmarks:
+                self._bookmark({INITIAL_END: "true"})
+            return
+        try:
+            for event in self._store.since(self._kind.qualified, revision):
+                self._told(event)
+        except Expired as error:
+            gone = StatusError(410, "Expired", str(error))
+            self._queue.append(line("ERROR", answers.encode(gone.to_status())))
+            self._ended = True
+
+    def _told(self, event: Event) -> None:
+        new = event.new
+        if (self._namespace and new.namespace != self._namespace) or self._ended:
+            return
+        before = event.old is not None and event.old in self._selection
+        now = event.type != "DELETED" and new in self._selection
+        if now:
+            self._push("MODIFIED" if before else "ADDED", new)
+        elif before:
+            self._push("DELETED", new)
+        if len(self._queue) > QUEUE_LIMIT:
+            self._ended = True
+
+    def _push(self, kind: str, version: Version) -> None:
+        self._queue.append(line(kind, self._shown(version)))
+        self._wake.set()
+
+    def _shown(self, version: Version) -> bytes:
+        if self._form.shape != "Table":
+            return answers.one(self._kind, version, self._form)
+        table = answers.table(self._kind, [version], self._form, {"resourceVersion": version.revision})
+        if self._columns_sent:
+            table["columnDefinitions"] = None
+        self._columns_sent = True
+        return answers.encode(table)
+
+    def _bookmark(self, annotations: dict[str, str] | None = None) -> None:
+        meta: Json = {"resourceVersion": str(self._store.revision), "creationTimestamp": None}
+        if annotations:
+            meta["annotations"] = annotations
+        empty: Json = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
+        if self._form.shape == "Table":
+            empty = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "rows": []}
+        self._queue.append(line("BOOKMARK", answers.encode(empty)))
+        self._wake.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        gone = loop.create_task(self._disconnected(receive))
+        deadline = loop.call_later(self._timeout, self._end)
+        try:
+            headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache, private")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            await self._pump(send, gone)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            deadline.cancel()
+            gone.cancel()
+            self._cancel()
+
+    async def _pump(self, send: Send, gone: asyncio.Task[None]) -> None:
+        while not gone.done():
+            if self._queue:
+                body = b"".join(self._queue.popleft() for _ in range(min(CHUNK, len(self._queue))))
+                message: Message = {"type": "http.response.body", "body": body, "more_body": True}
+                await send(message)
+                continue
+            if self._ended:
+                return
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), BOOKMARK_SECONDS if self._bookmarks else None)
+            except TimeoutError:
+                self._bookmark()
+
+    def _end(self) -> None:
+        if self._bookmarks:
+            self._bookmark()
+        self._ended = True
+        self._wake.set()
+
+    async def _disconnected(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._wake.set()
+
+
+def parse_revision(text: str, revision: int) -> int:
+    """"" and "0" mean "anything, beginning with what is there". Raises StatusError 500, 504 as a real server does."""
+    from .resources import from_the_future
+
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise StatusError(500, "", message)
+    if int(text) > revision:
+        raise from_the_future(text, revision)
+    return int(text)
+
+
+def line(kind: str, body: bytes) -> bytes:
+    return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
+
+
+def is_watch(request: Request, query: Query) -> bool:
+    return request.method == "GET" and query.flag("watch")
+
+
+__all__ = ["Kind", "Watcher", "is_watch"]
