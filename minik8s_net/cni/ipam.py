@@ -65,8 +65,12 @@ class Ipam:
     def leases(self) -> dict[IPv4Address, str]:
         """Every leased address and its owner."""
         found = {}
-        for name in os.listdir(self._folder):
-            if name[0] != "." and name != _LAST and (owner := self._owner(address := IPv4Address(name))) is not None:
+        for name in (path.name for path in self._folder.iterdir()):
+            if (
+                name[0] != "."
+                and name != _LAST
+                and (owner := self._owner(address := IPv4Address(name))) is not None
+            ):
                 found[address] = owner
         return found
 

@@ -1,6 +1,6 @@
 """A node: an uplink on the fabric, a bridge for its pods, and a kernel that forwards between them.
 
-br_netfilter must be on: it shows bridged packets to iptables, so that every flow passes FORWARD exactly once; without it
+br_netfilter must be on: it shows bridged packets to iptables, so that flows pass FORWARD exactly once; without it
 a Service whose pod is on the client's own node times out.
 """
 

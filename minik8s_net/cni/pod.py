@@ -1,7 +1,7 @@
 """A pod's veth: CNI's ADD, CHECK and DEL (https://www.cni.dev/docs/spec/).
 
-Everything follows from the leased address: hardware address, the port's name and index. The pod's namespace is entered
-once, to switch IPv6 off before its device arrives and to open a netlink socket that goes on speaking to it from the node.
+Everything follows from the leased address: hardware address, port name and index. The pod's namespace is entered
+once, to switch IPv6 off before its device arrives and to open a netlink socket that goes on speaking to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..kernel.rtnetlink import Address, Link, Neighbour, Route
 from ..state import State
 from .errors import CniError
 from .ipam import Ipam
-from .wire import BRIDGE_INDEX, NODE_BRIDGE, NO_IPV6, POD_PORTS, UPLINK, UPLINK_INDEX, mac_of, pod_mtu
+from .wire import BRIDGE_INDEX, NO_IPV6, NODE_BRIDGE, POD_PORTS, UPLINK, UPLINK_INDEX, mac_of, pod_mtu
 
 _POD_SYSCTLS = {"net.ipv4.icmp_ratelimit": 0}
 
@@ -94,7 +94,10 @@ class Cni:
         result = self._result(node, address)
         try:
             with _pod_fd(pod) as fd, Socket() as here, inside(fd, node.fd, Socket) as there:
-                wrong = [*_missing(_node_side(result), here, "node"), *_missing(_pod_side(result), there, "pod")]
+                wrong = [
+                    *_missing(_node_side(result), here, "node"),
+                    *_missing(_pod_side(result), there, "pod"),
+                ]
         except OSError as error:
             raise CniError(f"CHECK {key}: {error}") from error
         if wrong:
@@ -112,7 +115,9 @@ class Cni:
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:
-        cidr = self._config.node_pod_cidr(self._config.node_index(node.name.removeprefix(f"{self._config.name}.")))
+        cidr = self._config.node_pod_cidr(
+            self._config.node_index(node.name.removeprefix(f"{self._config.name}."))
+        )
         gateway = str(cidr.network_address + 1)
         return PodAddress(
             str(ip), cidr.prefixlen, gateway, mac_of(ip), host_ifname(str(ip)), pod_mtu(self._config)
@@ -195,8 +200,12 @@ def _missing(wanted: Wanted, sock: Socket, where: str) -> Iterator[str]:
             if want and want != got:  # "" and 0 mean any
                 yield f"{where}: {field} of {link.name} is {got or 'none'}, should be {want}"
     addresses, neighbours = rtnetlink.addresses(sock), rtnetlink.neighbours(sock)
-    yield from (f"{where}: no address {a.ip}/{a.prefix} on {a.dev}" for a in wanted.addresses if a not in addresses)
-    yield from (f"{where}: no permanent neighbour {n.ip} {n.mac}" for n in wanted.neighbours if n not in neighbours)
+    yield from (
+        f"{where}: no address {a.ip}/{a.prefix} on {a.dev}" for a in wanted.addresses if a not in addresses
+    )
+    yield from (
+        f"{where}: no permanent neighbour {n.ip} {n.mac}" for n in wanted.neighbours if n not in neighbours
+    )
     routes = [replace(route, src="") for route in rtnetlink.routes(sock)]
     for route in wanted.routes:
         if route not in routes:

@@ -18,7 +18,8 @@ from ..kernel.rtnetlink import Link, Neighbour
 FABRIC_BRIDGE, NODE_BRIDGE, UPLINK, VXLAN = "br0", "cni0", "eth0", "vxlan.1"
 MTU, VXLAN_MTU = 1500, 1450  # VXLAN's headers take 50 bytes of the fabric's 1500 (RFC 7348)
 UPLINK_INDEX, BRIDGE_INDEX, VXLAN_INDEX = 2, 3, 4
-FABRIC_PORTS, POD_PORTS = 1000, 10000  # indexes: the two ends of a veth never have the same (1–2 s till the first packet)
+# Indexes: the two ends of a veth never have the same one (the first packet would take 1–2 s).
+FABRIC_PORTS, POD_PORTS = 1000, 10000
 
 # What namespaces would else inherit from the host; before any device, which copies `default`.
 HOST_SYSCTLS = {

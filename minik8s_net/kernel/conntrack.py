@@ -43,7 +43,9 @@ def entries() -> list[Entry]:
 def delete(match: Callable[[Entry], bool]) -> int:
     """Delete all entries that match; how many there were."""
     found = [
-        request(CTNETLINK, _DELETE, attr(1 | NESTED, tuple_), "delete conntrack entry", ignore=(errno.ENOENT,))
+        request(
+            CTNETLINK, _DELETE, attr(1 | NESTED, tuple_), "delete conntrack entry", ignore=(errno.ENOENT,)
+        )
         for entry, tuple_ in _dump()
         if match(entry)
     ]
@@ -52,11 +54,13 @@ def delete(match: Callable[[Entry], bool]) -> int:
 
 
 def delete_udp(ip: str, port: int, endpoint: str) -> int:
-    """Delete UDP flows to `ip`:`port` ("" any address) that were sent on to `endpoint` ("": nowhere, not translated)."""
+    """Delete UDP flows to `ip`:`port` ("" any address) that were sent on to `endpoint` ("": untranslated)."""
 
     def stale(e: Entry) -> bool:
         to = e.protocol == UDP and e.dport == port and ip in ("", e.dst)
-        return to and (e.reply_src == endpoint if endpoint else (e.reply_src, e.reply_sport) == (e.dst, e.dport))
+        return to and (
+            e.reply_src == endpoint if endpoint else (e.reply_src, e.reply_sport) == (e.dst, e.dport)
+        )
 
     return delete(stale)
 
@@ -70,7 +74,10 @@ def _dump() -> Iterator[tuple[Entry, bytes]]:
         protocol, src, sport, dst, dport = _tuple(a.get(1, b""))
         _, rsrc, rsport, rdst, rdport = _tuple(a.get(2, b""))
         timeout, mark = (int.from_bytes(a.get(kind, b""), "big") for kind in (7, 8))
-        yield Entry(protocol, src, sport, dst, dport, rsrc, rsport, rdst, rdport, timeout, mark), a.get(1, b"")
+        yield (
+            Entry(protocol, src, sport, dst, dport, rsrc, rsport, rdst, rdport, timeout, mark),
+            a.get(1, b""),
+        )
 
 
 def _tuple(data: bytes) -> tuple[int, str, int, str, int]:

@@ -39,7 +39,9 @@ def ensure(wanted: Wanted, sock: Socket | None = None) -> list[str]:
         _run(todo, sock, done)  # routes need their addresses first, and lists must be taken after
     if wanted.routes:
         known = set(rtnetlink.routes(sock))
-        known |= {replace(r, src="") for r in known}  # the kernel fills in `src`: it counts only where asked for
+        known |= {
+            replace(r, src="") for r in known
+        }  # the kernel fills in `src`: it counts only where asked for
         todo += [requests.new_route(r, index.get(r.dev, 0)) for r in wanted.routes if r not in known]
     if wanted.neighbours:
         near = set(rtnetlink.neighbours(sock))

@@ -18,7 +18,10 @@ from .tool import ToolError, run
 
 _ADD, _DEL, _TEST, _DESTROY, _LIST = 9, 10, 11, 3, 7
 _PROTOCOL = 6
-_EXIST, _NO_SUCH_SET = 4103, errno.ENOENT  # IPSET_ERR_EXIST: add of a member there is, delete of one there is not
+_EXIST, _NO_SUCH_SET = (
+    4103,
+    errno.ENOENT,
+)  # IPSET_ERR_EXIST: add of a member there is, delete of one there is not
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1}
 _NOMATCH = 1 << 2  # IPSET_FLAG_NOMATCH
 
@@ -81,10 +84,14 @@ def names() -> list[str]:
     """The sets of this namespace."""
     with connect() as sock:
         body = header() + u8(1, _PROTOCOL) + attr(6, struct.pack("!I", 1 << 1))  # IPSET_FLAG_LIST_SETNAME
-        return [string(parse(found, 4).get(2)) for _, found in sock.dump(IPSET << 8 | _LIST, body, "list sets")]
+        return [
+            string(parse(found, 4).get(2)) for _, found in sock.dump(IPSET << 8 | _LIST, body, "list sets")
+        ]
 
 
-def _request(command: int, name: str, body: bytes, what: str, ignore: tuple[int, ...], flags: int = 0) -> Request:
+def _request(
+    command: int, name: str, body: bytes, what: str, ignore: tuple[int, ...], flags: int = 0
+) -> Request:
     return request(IPSET, command, u8(1, _PROTOCOL) + text(2, name) + body, what, flags, ignore)
 
 

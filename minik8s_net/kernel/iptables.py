@@ -1,6 +1,6 @@
 """iptables, loaded and saved whole (iptables-restore(8), iptables-save(8)), in the calling thread's namespace.
 
-One `*table … COMMIT` section is one atomic netlink batch. Rootless, a batch must fit the socket buffer (some 200 lines):
+One `*table … COMMIT` section is one atomic netlink batch. Rootless, it must fit the socket buffer (some 200 lines):
 give `restore` a list of pieces, each complete in itself (whole Services, chains and rules before the jump to them).
 All pieces go through one process; those before a failing one stay applied.
 """

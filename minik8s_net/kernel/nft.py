@@ -1,4 +1,4 @@
-"""nftables (nft(8)): scripts applied as one transaction, tables listed as text or JSON, in the calling thread's namespace.
+"""nftables (nft(8)): scripts applied as one transaction, tables listed, in the calling thread's namespace.
 
 Through libnftables where it is installed (0.1–0.3 ms for a small change, no process), else through the `nft` command.
 """
@@ -10,7 +10,8 @@ import functools
 import json
 from typing import Any
 
-from .tool import ToolError, run as run_tool
+from .tool import ToolError
+from .tool import run as run_tool
 
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 
@@ -33,7 +34,9 @@ def list_table(table: str) -> str:
 
 def list_json(command: str = "list ruleset") -> list[dict[str, Any]]:
     """`list …` as libnftables-json(5) objects, the leading metainfo left out."""
-    listed: list[dict[str, Any]] = json.loads(_nft(command, "-j", *command.split()) or '{"nftables":[]}')["nftables"]
+    listed: list[dict[str, Any]] = json.loads(_nft(command, "-j", *command.split()) or '{"nftables":[]}')[
+        "nftables"
+    ]
     return [each for each in listed if "metainfo" not in each]
 
 

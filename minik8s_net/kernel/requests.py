@@ -50,7 +50,7 @@ def _attributes(link: Link, master: int) -> bytes:
 
 
 def new_link(link: Link, master: int = 0, peer: Link | None = None, peer_fd: int = -1) -> Request:
-    """Create a link. A veth's `peer` starts its life inside the namespace behind `peer_fd`, and down (it can't be up yet)."""
+    """Create a link. A veth's `peer` starts its life inside the namespace behind `peer_fd`, and down."""
     info = text(1, link.kind)
     if peer is not None:
         far = _ifinfo(peer.index, None) + _attributes(peer, 0) + u32(28, peer_fd)
@@ -105,7 +105,9 @@ def _show(address: Address) -> str:
 
 
 def new_route(route: Route, index: int) -> Request:
-    return Request(ROUTE, CREATE | REPLACE, _route(route, index), f"add route {route.dst} via {route.via or route.dev}")
+    return Request(
+        ROUTE, CREATE | REPLACE, _route(route, index), f"add route {route.dst} via {route.via or route.dev}"
+    )
 
 
 def del_route(route: Route, index: int) -> Request:
@@ -130,7 +132,11 @@ def _route(route: Route, index: int) -> bytes:
 
 
 def new_neighbour(neighbour: Neighbour, index: int) -> Request:
-    body = _neighbour(socket.AF_INET, index, 0) + attr(1, ip_bytes(neighbour.ip)) + attr(2, mac_bytes(neighbour.mac))
+    body = (
+        _neighbour(socket.AF_INET, index, 0)
+        + attr(1, ip_bytes(neighbour.ip))
+        + attr(2, mac_bytes(neighbour.mac))
+    )
     return Request(NEIGHBOUR, CREATE | REPLACE, body, f"add neighbour {neighbour.ip} on {neighbour.dev}")
 
 
@@ -148,10 +154,12 @@ def del_fdb(entry: Fdb, index: int) -> Request:
 
 
 def _fdb(entry: Fdb, index: int) -> bytes:
-    return _neighbour(socket.AF_BRIDGE, index, SELF) + attr(2, mac_bytes(entry.mac)) + attr(1, ip_bytes(entry.dst))
+    return (
+        _neighbour(socket.AF_BRIDGE, index, SELF)
+        + attr(2, mac_bytes(entry.mac))
+        + attr(1, ip_bytes(entry.dst))
+    )
 
 
 def _neighbour(family: int, index: int, flags: int) -> bytes:
     return struct.pack("=BxxxiHBB", family, index, PERMANENT, flags, 0)
-
-

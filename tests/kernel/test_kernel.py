@@ -1,0 +1,117 @@
+"""Each thin layer over the kernel, against a kernel."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from minik8s_net.kernel import capabilities, conntrack, ensure, ipset, iptables, nft, rtnetlink, sysctl
+from minik8s_net.kernel.netlink import NetlinkError
+from minik8s_net.kernel.netns import Netns
+from minik8s_net.kernel.rtnetlink import Address, Fdb, Link, Neighbour, Route
+from minik8s_net.kernel.tool import ToolError
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def ns() -> Iterator[Netns]:
+    space = Netns.anonymous("test")
+    yield space
+    space.close()
+
+
+def wanted() -> ensure.Wanted:
+    mac = "0a:58:0a:00:00:02"
+    return ensure.Wanted(
+        [Link("lo"), Link("br0", "bridge", mtu=1450), Link("vx.1", "vxlan", vni=7, local="10.0.0.1")],
+        [Address("10.0.0.1", 24, "br0")],
+        [Route("default", "br0", "10.0.0.2"), Route("10.9.0.0/16", "vx.1", "10.9.0.0", onlink=True)],
+        [Neighbour("10.0.0.2", mac, "br0")],
+        [Fdb(mac, "10.0.0.2", "vx.1")],
+    )
+
+
+def test_ensure_makes_mends_and_then_does_nothing(ns: Netns) -> None:
+    assert ns.call(ensure.ensure, wanted()) and ns.call(ensure.ensure, wanted()) == []
+    assert Route("default", "br0", "10.0.0.2") in ns.call(rtnetlink.routes)
+    assert ns.call(rtnetlink.fdb) == wanted().fdb
+    ns.call(ensure.remove, ensure.Wanted(links=[Link("vx.1")]))
+    assert "create vxlan vx.1" in ns.call(ensure.ensure, wanted())
+    for _ in range(2):
+        ns.call(ensure.remove, wanted())
+    assert [link.name for link in ns.call(rtnetlink.links) if link.kind] == []
+
+
+def test_errors_are_the_kernels_words(ns: Netns) -> None:
+    with pytest.raises(NetlinkError, match="add address 10.0.0.1/24 to nope"):
+        ns.call(ensure.ensure, ensure.Wanted(addresses=[Address("10.0.0.1", 24, "nope")]))
+
+
+def test_iptables_pieces_errors_and_jumps(ns: Netns) -> None:
+    ns.call(iptables.restore, [f"*nat\n:C{n} - [0:0]\n-A C{n} -j RETURN\nCOMMIT" for n in range(3)])
+    assert iptables.chains(ns.call(iptables.save, "nat"))["C2"] == ["-A C2 -j RETURN"]
+    with pytest.raises(ToolError, match="at: -A C1 --nonsense"):
+        ns.call(iptables.restore, "*nat\n:C1 - [0:0]\n-A C1 --nonsense\nCOMMIT\n")
+    ns.call(iptables.ensure_jump, "nat", "OUTPUT", "-j C1")
+    assert ns.call(iptables.ensure_jump, "nat", "OUTPUT", "-j C2", first=True)
+    assert not ns.call(iptables.ensure_jump, "nat", "OUTPUT", "-j C2", first=True)
+    assert iptables.chains(ns.call(iptables.save, "nat"))["OUTPUT"][0] == "-A OUTPUT -j C2"
+
+
+def test_ipset_members(ns: Netns) -> None:
+    ns.call(ipset.restore, "create A hash:ip\ncreate N hash:net\ncreate P hash:ip,port\n")
+    assert ns.call(ipset.add, "A", "10.0.0.1", "10.0.0.2") == 2 and ns.call(ipset.add, "A", "10.0.0.1") == 0
+    assert ns.call(ipset.contains, "A", "10.0.0.1") and not ns.call(ipset.contains, "A", "10.0.0.9")
+    ns.call(ipset.add, "N", "10.0.0.0/24")
+    ns.call(ipset.add, "N", "10.0.0.7", nomatch=True)
+    assert ns.call(ipset.contains, "N", "10.0.0.1") and not ns.call(ipset.contains, "N", "10.0.0.7")
+    assert ns.call(ipset.add, "P", "10.0.0.1,udp:53") == 1 and "10.0.0.1,udp:53" in ns.call(ipset.save)
+    assert ns.call(ipset.remove, "A", "10.0.0.1", "10.0.0.8") == 1
+    assert ns.call(ipset.names) == ["A", "N", "P"] and ns.call(ipset.destroy, "A", "gone") == 1
+    with pytest.raises(NetlinkError, match="add to set A"):
+        ns.call(ipset.add, "A", "10.0.0.1")
+    with pytest.raises(ToolError, match="at: create X hash:nonsense"):
+        ns.call(ipset.restore, "create X hash:nonsense\n")
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_nft_in_process_and_by_command(ns: Netns, library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not library:
+        monkeypatch.setattr(nft, "_library", lambda: None)
+    elif nft._library() is None:
+        pytest.skip("libnftables.so.1 is not installed")
+    ns.call(nft.run, "table ip t { set s { type ipv4_addr; } }\nadd element ip t s { 10.0.0.1 }\n")
+    assert "10.0.0.1" in ns.call(nft.list_table, "ip t") and ns.call(nft.list_table, "ip none") == ""
+    assert {"table", "set"} <= {key for each in ns.call(nft.list_json) for key in each}
+    with pytest.raises(ToolError):
+        ns.call(nft.run, "add element ip t nope { 10.0.0.1 }")
+
+
+def test_udp_flows_are_found_and_deleted(ns: Netns) -> None:
+    def send() -> None:
+        ensure.ensure(ensure.Wanted(links=[Link("lo")]))
+        iptables.restore("*filter\n-A OUTPUT -m conntrack --ctstate NEW\nCOMMIT\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("127.0.0.1", 53))
+
+    ns.call(send)
+    assert [e.dst for e in ns.call(conntrack.entries) if e.dport == 53] == ["127.0.0.1"]
+    assert ns.call(conntrack.delete_udp, "127.0.0.1", 53, "10.0.0.1") == 0
+    assert ns.call(conntrack.delete_udp, "", 53, "") == 1
+    assert not [e for e in ns.call(conntrack.entries) if e.dport == 53]
+
+
+def test_sysctl(ns: Netns) -> None:
+    ns.call(sysctl.put, "net.ipv4.ip_forward", 0)
+    assert ns.call(sysctl.ensure, {"net.ipv4.ip_forward": 1}) == ["net.ipv4.ip_forward: 0 -> 1"]
+    assert ns.call(sysctl.ensure, {"net.ipv4.ip_forward": 1}) == [] and sysctl.get("net.no.such") is None
+    with pytest.raises(FileNotFoundError):
+        sysctl.ensure({"net.no.such": 1})
+    assert sysctl.ensure({"net.no.such": 1}, optional=True) == []
+
+
+def test_doctor_finds_facts_and_names_mends() -> None:
+    found = {finding.name: finding for finding in capabilities.findings()}
+    assert found["namespaces"].ok and found["bridge"].ok
+    assert all(finding.mend for finding in found.values() if not finding.ok)
