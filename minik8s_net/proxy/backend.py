@@ -66,6 +66,9 @@ class Nftables:
     def write(self, differences: list[Difference]) -> None:
         from ..kernel import nft as kernel_nft
 
+        if any(("chain", "services") in d.delete for d in differences):  # the table's heart goes: all of it does
+            kernel_nft.run(f"delete table {nftables.TABLE}\n")
+            return
         for piece in pieces(differences, batch_limit()):
             kernel_nft.run(nftables.script(piece))
 
