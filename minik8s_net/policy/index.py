@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from lightkube.resources.core_v1 import Namespace, Pod
 from lightkube.resources.networking_v1 import NetworkPolicy
@@ -18,6 +19,10 @@ from ..store.client import Change, Client
 from .model import Key, Labels, PodFacts, Policy, compile_policy, pod_facts
 from .sets import PeerSet, sets_of
 
+if TYPE_CHECKING:
+    from .enforcer import Enforcer
+
+_versions = count()  # never the same for two states of two sets
 Listener = Callable[[PodFacts], None]
 
 
@@ -25,7 +30,7 @@ class LiveSet:
     """A `PeerSet` and its members now. Two contributors of one member (a pod inside an ipBlock) count twice."""
 
     def __init__(self, spec: PeerSet) -> None:
-        self.spec, self.users, self.version = spec, 0, 0
+        self.spec, self.users, self.version = spec, 0, next(_versions)
         self.members: Counter[str] = Counter(spec.fixed())
         self._of_pod: dict[Key, str] = {}
 
@@ -42,7 +47,7 @@ class LiveSet:
         if member is not None:
             self.members[member] += 1
             self._of_pod[key] = member
-        self.version += 1
+        self.version = next(_versions)
         return True
 
 
@@ -52,6 +57,7 @@ class PolicyIndex:
     def __init__(self, client: Client | None = None) -> None:
         self.pods: dict[Key, PodFacts] = {}
         self.policies: dict[Key, Policy] = {}
+        self.objects: dict[Key, NetworkPolicy] = {}  # the same policies, as the API has them
         self.sets: dict[str, LiveSet] = {}
         self.namespaces: dict[str, Labels] = {}
         self._at: dict[str, dict[str, Key]] = {}  # address -> uid -> pod; the last to claim it owns it
@@ -59,6 +65,7 @@ class PolicyIndex:
         self._policies_in: dict[str, dict[Key, Policy]] = {}
         self._selected_by: dict[Key, dict[Key, Policy]] = {}  # pod -> policies
         self._listeners: list[Listener] = []
+        self.enforcers: dict[str, Enforcer] = {}  # by node, those that run
         self._unwatch: list[Callable[[], None]] = []
         if client is not None:
             self._unwatch = [
@@ -93,7 +100,9 @@ class PolicyIndex:
     def _pod_changed(self, change: Change[Pod]) -> None:
         meta = change.new.metadata
         assert meta is not None
-        self.set_pod((meta.namespace or "", meta.name or ""), None if _gone(change) else pod_facts(change.new))
+        self.set_pod(
+            (meta.namespace or "", meta.name or ""), None if _gone(change) else pod_facts(change.new)
+        )
 
     def _namespace_changed(self, change: Change[Namespace]) -> None:
         meta = change.new.metadata
@@ -103,7 +112,7 @@ class PolicyIndex:
     def _policy_changed(self, change: Change[NetworkPolicy]) -> None:
         meta = change.new.metadata
         assert meta is not None
-        self.set_policy((meta.namespace or "", meta.name or ""), None if _gone(change) else compile_policy(change.new))
+        self.set_policy((meta.namespace or "", meta.name or ""), None if _gone(change) else change.new)
 
     # -- changes ---------------------------------------------------------------------------------------------------------
     def set_pod(self, key: Key, pod: PodFacts | None) -> None:
@@ -135,7 +144,12 @@ class PolicyIndex:
         pods = [self.pods[k] for k in self._in_namespace.get(name, ())]
         self._tell([pod for pod in pods if self._update_sets(pod.key)])
 
-    def set_policy(self, key: Key, policy: Policy | None) -> None:
+    def set_policy(self, key: Key, obj: NetworkPolicy | None) -> None:
+        policy = None if obj is None else compile_policy(obj)
+        if obj is None:
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = obj
         old = self.policies.get(key)
         if old == policy:
             return

@@ -50,7 +50,9 @@ def base_chains(pod_cidr: str) -> Chains:
         f"{comment('replies pass')} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
     ]
     closed = comment("not (yet) a pod of this node: closed")
-    unknown = {s: f"-{s[0]} {pod_cidr} {closed} -m set ! --match-set {PODS} {s} -j DROP" for s in ("src", "dst")}
+    unknown = {
+        s: f"-{s[0]} {pod_cidr} {closed} -m set ! --match-set {PODS} {s} -j DROP" for s in ("src", "dst")
+    }
     cut = f"{comment('established before a policy forbade it')} -m connmark --mark {CUT_MARK:#x}/{CUT_MARK:#x} -j DROP"
     return {
         CUT: (cut,),
@@ -66,11 +68,10 @@ def dispatch_rules(pod: PodFacts, policies: Sequence[Policy]) -> Chains:
     rules: Chains = {}
     for direction in DIRECTIONS:
         if any(p.rules(direction) is not None for p in policies):
-            own, other = ("-d", "-s") if direction == "Ingress" else ("-s", "-d")
+            match = "! -s {0} -d {0}" if direction == "Ingress" else "-s {0} ! -d {0}"
             says = comment(f"{pod.namespace}/{pod.name}")
-            rules[DISPATCH[direction]] = (
-                f"{own} {pod.ip}/32 ! {other} {pod.ip}/32 {says} -g {pod_chain(pod, direction)}",
-            )
+            target = pod_chain(pod, direction)
+            rules[DISPATCH[direction]] = (f"{match.format(f'{pod.ip}/32')} {says} -g {target}",)
     return rules
 
 
@@ -80,7 +81,9 @@ def pod_chains(pod: PodFacts, policies: Sequence[Policy]) -> Chains:
     for direction in DIRECTIONS:
         isolating = [(p, rules) for p in policies if (rules := p.rules(direction)) is not None]
         if isolating:
-            allowed = [text for _, rules in isolating for rule in rules for text in _rule(rule, direction, pod)]
+            allowed = [
+                text for _, rules in isolating for rule in rules for text in _rule(rule, direction, pod)
+            ]
             names = ", ".join(f"{p.namespace}/{p.name}" for p, _ in isolating)
             drop = f"{comment(f'{direction.lower()} allowed by none of {names}')} -j DROP"
             chains[pod_chain(pod, direction)] = (*dict.fromkeys(allowed), drop)

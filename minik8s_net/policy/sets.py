@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from .model import Direction, Labels, Peers, PodFacts, Policy, PortMatch, Rule
+from .model import DIRECTIONS, Direction, Labels, Peers, PodFacts, Policy, PortMatch, Rule
 
 PODS = "KUBE-PODS"  # the node's programmed pods: who is not in it neither sends nor receives
+OWN_SETS = (PODS, "KUBE-NETS-", "KUBE-PORT-")
 
 
 def short_hash(text: str) -> str:
@@ -77,9 +78,9 @@ def rule_set(rule: Rule, direction: Direction, port: PortMatch | None) -> PeerSe
 def sets_of(policy: Policy) -> dict[str, PeerSet]:
     """Every set the policy's rules match, by name."""
     found: dict[str, PeerSet] = {}
-    for direction in ("Ingress", "Egress"):
-        for rule in policy.rules(direction) or ():  # type: ignore[arg-type]
+    for direction in DIRECTIONS:
+        for rule in policy.rules(direction) or ():
             for port in rule.ports or (None,):
-                if peer_set := rule_set(rule, direction, port):  # type: ignore[arg-type]
+                if peer_set := rule_set(rule, direction, port):
                     found[peer_set.name] = peer_set
     return found

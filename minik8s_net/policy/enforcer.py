@@ -1,0 +1,170 @@
+"""One node's enforcer: keeps its chains, sets and bridge entry equal to what the policies say, and stale flows cut.
+
+A change marks the pods it touches; one turn of the loop renders those anew, compares with what was written before and
+writes the difference, so that the cost is that of the change. At start, after a failed write and on `resync` the
+comparison is with the kernel itself: a restarted controller finds its rules, and traffic never notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from lightkube.resources.core_v1 import Pod
+
+from ..cni.pod import host_ifname
+from ..config import ClusterConfig
+from ..kernel.netns import Netns
+from ..reconcile import Reconciler
+from . import apply
+from .flows import FlowGuard
+from .index import PolicyIndex
+from .model import Key, PodFacts, pod_facts
+from .sets import PeerSet
+from .table import Program, SetContent, Table, steps
+
+log = logging.getLogger(__name__)
+OTHERS_PATIENCE = 1.0  # seconds that `ready` waits for the other nodes to forget the address's former owner
+
+
+class Enforcer:
+    """Policies on one node. `run` works until cancelled and leaves the rules in place; `remove` takes them away."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        node_name: str,
+        index: PolicyIndex,
+        netns: Netns,
+        port_name: Callable[[str], str] = host_ifname,
+    ) -> None:
+        """`netns` is the node's. `port_name`: a pod's address to its bridge port."""
+        self.node = node_name
+        number = config.node_index(node_name)
+        pod_cidr = config.node_pod_cidr(number)
+        own_ips = frozenset(map(str, (config.node_ip(number), pod_cidr.network_address + 1)))
+        self._cidr, self._flows = str(pod_cidr), FlowGuard(index, node_name, own_ips, netns)
+        self._index, self._netns, self._port_name = index, netns, port_name
+        self._programs: dict[Key, Program] = {}
+        self._sets: dict[str, tuple[int, SetContent]] = {}  # with the live set's version it was taken at
+        self._written: Table | None = None  # None: unknown, look at the kernel
+        self._dirty: dict[Key, None] = {}
+        self._addresses: dict[str, None] = {}  # whose flows may have become forbidden, or allowed again
+        self._wanted = self._done = 0  # turns asked for, and done
+        self._turned: asyncio.Event = asyncio.Event()
+        self._loop: Reconciler[str] = Reconciler(f"policy {node_name}", self._reconcile)
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        end = self._index.listen(self._changed)
+        self._index.enforcers[self.node] = self
+        self._dirty = dict.fromkeys(pod.key for pod in self._index.on_node(self.node))
+        self._mark()
+        try:
+            await self._loop.run()
+        finally:
+            end()
+            self._index.enforcers.pop(self.node, None)
+
+    async def synced(self) -> None:
+        """Every change committed before this call is enforced."""
+        wanted = self._wanted
+        while self._done < max(wanted, 1):
+            self._turned.clear()
+            await self._turned.wait()
+
+    async def ready(self, pod: Pod) -> None:
+        """Return when the pod's address, with its present policies, is enforced on this node, and the other nodes have
+        forgotten who had the address before. hostNetwork pods need nothing. Raises LookupError if it has gone."""
+        assert pod.metadata is not None and pod.spec is not None
+        if pod.spec.hostNetwork:
+            return
+        facts = pod_facts(pod)
+        await self.synced()
+        if facts is None or self._written is None or facts.ip not in self._written.pods:
+            raise LookupError(
+                f"pod {pod.metadata.namespace}/{pod.metadata.name} has no address on {self.node} any more"
+            )
+        others = [e.synced() for e in self._index.enforcers.values() if e is not self]
+        if others:
+            tasks = [asyncio.ensure_future(o) for o in others]
+            _, late = await asyncio.wait(tasks, timeout=OTHERS_PATIENCE)
+            for task in late:
+                task.cancel()
+
+    async def resync(self) -> None:
+        """Compare with the kernel itself and mend what differs."""
+        self._written = None
+        self._mark()
+        await self.synced()
+
+    async def remove(self) -> None:
+        """Take every chain, set and table of ours out of the node."""
+        async with self._turn:
+            await self._netns.run(apply.remove)
+            self._written = None
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+    def _changed(self, pod: PodFacts) -> None:
+        if pod.node == self.node or pod.key in self._programs:
+            self._dirty[pod.key] = None
+        self._addresses[pod.ip] = None
+        self._mark()
+
+    def _mark(self) -> None:
+        self._wanted += 1
+        self._loop.mark(self.node)
+
+    async def _reconcile(self, _: str) -> None:
+        async with self._turn:
+            turn, dirty, addresses = self._wanted, self._dirty, self._addresses
+            self._dirty, self._addresses = {}, {}
+            try:
+                await self._turn_once(dirty, set(addresses))
+            except BaseException:
+                self._dirty, self._addresses = {**dirty, **self._dirty}, {**addresses, **self._addresses}
+                self._written = None
+                raise
+            self._done = turn
+            self._turned.set()
+
+    async def _turn_once(self, dirty: dict[Key, None], addresses: set[str]) -> None:
+        for key in dirty:
+            self._program(key)
+        wanted = self._table()
+        written = self._written
+        if written is None:
+            written = await self._netns.run(apply.read)
+            addresses |= {pod.ip for pod in self._index.pods.values()} | set(written.pods)
+        todo = steps(written, wanted)
+        first = self._written is None
+        await self._netns.run(apply.apply, todo)
+        if first:
+            await self._netns.run(apply.ensure_jumps)
+        await self._flows.check(addresses, all_of_them=first)
+        self._written = wanted
+
+    def _program(self, key: Key) -> None:
+        pod = self._index.pods.get(key)
+        if pod is None or pod.node != self.node or self._index.owner(pod.ip) is not pod:
+            self._programs.pop(key, None)
+        else:
+            self._programs[key] = Program.of(pod, self._index.policies_of(pod))
+
+    def _table(self) -> Table:
+        programs = sorted(self._programs.values(), key=lambda p: p.pod.key)
+        used = {name: spec for program in programs for name, spec in program.sets.items()}
+        self._sets = {name: self._content(name, spec) for name, spec in used.items()}
+        pods = {p.pod.ip: self._port_name(p.pod.ip) for p in programs}
+        return Table.of(
+            programs, {name: content for name, (_, content) in self._sets.items()}, pods, self._cidr
+        )
+
+    def _content(self, name: str, spec: PeerSet) -> tuple[int, SetContent]:
+        live = self._index.sets[name]
+        known = self._sets.get(name)
+        if known is not None and known[0] == live.version:
+            return known
+        return live.version, SetContent(spec.type, frozenset(live.members))
