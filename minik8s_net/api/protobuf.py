@@ -221,6 +221,12 @@ def _omit_empty(model: type[Any], tree: Json) -> Json:
             clean[name] = value
         elif name in POINTERS and not isinstance(value, str):
             clean[name] = value
+    if model.__name__.endswith("Status") and clean.get("replicas") == 0 and not field_required(model, "replicas"):
+        del clean["replicas"]
     if clean.get("targetPort") == 0 and model.__name__ == "ServicePort":
         del clean["targetPort"]
     return clean
+
+
+def field_required(model: type[Any], name: str) -> bool:
+    return schema.fields(model)[name].required
