@@ -181,6 +181,8 @@ def _kind(resource: type[Resource], classes: list[type[Resource]]) -> Kind:
     info = resource._api_info
     plural, kind = info.plural, info.resource.kind
     verbs = set(_rename(info.verbs))
+    if kind == "ComponentStatus":
+        verbs.discard("watch")
     if "list" in verbs and "create" in verbs and kind != "Namespace":
         verbs.add("deletecollection")
     return Kind(

@@ -144,18 +144,19 @@ def _struct(model: type[Any], tree: Json, path: str, go_path: str, found: Walked
             go_here = f"{go_path}.{name}" if go_path else name
             clean[name] = _value(f.type, value, here, go_here, model.__name__, found)
     for f in known.values():
-        if f.required and f.name not in clean and (zero := _zero(f.type, path)) is not None:
+        if f.required and f.name not in clean and (zero := _zero(f.type, path, f.name)) is not None:
             clean[f.name] = zero
     return clean
 
 
-def _zero(kind: Type, path: str) -> Any:
+def _zero(kind: Type, path: str, name: str = "") -> Any:
     if kind.kind == "string":  # a missing string is an error (see `missing`), except where a controller reports
         return "" if path == "status" or path.startswith("status.") else None
     zero: dict[str, Any] = {"list": [], "int32": 0, "int64": 0, "bool": False, "struct": {}, "float64": 0}
     value = zero.get(kind.kind)
     if kind.kind == "struct" and kind.model:
-        return _struct(kind.model, {}, path, "", Walked())
+        wanted = name in ("", "metadata", "involvedObject") or path.startswith("status")
+        return _struct(kind.model, {}, path, "", Walked()) if wanted else None
     return list(value) if isinstance(value, list) else value
 
 
