@@ -57,9 +57,7 @@ class Api:
     async def connect(self) -> AsyncIterator[Connection]:
         """Raises OSError (ssl.SSLError among them), TimeoutError."""
         async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(
-                self.host, self.port, ssl=self.tls(), limit=MAX_LINE
-            )
+            reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self.tls(), limit=MAX_LINE)
         try:
             yield Connection(self, reader, writer)
         finally:
@@ -99,9 +97,7 @@ class Connection:
         token = (self.api.folder / "token").read_text().strip()  # read anew each time: tokens are rotated
         host = f"[{self.api.host}]" if ":" in self.api.host else self.api.host
         head = f"GET {path} HTTP/1.1\r\nHost: {host}:{self.api.port}\r\nAccept: application/json\r\n"
-        self.writer.write(
-            f"{head}User-Agent: coredns/minik8s\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        )
+        self.writer.write(f"{head}User-Agent: coredns/minik8s\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         async with asyncio.timeout(TIMEOUT):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
@@ -123,9 +119,7 @@ class Connection:
 class Reflector:
     """Keeps a local picture of one kind equal to the API's, and tells `changed(obj, deleted)` of each difference."""
 
-    def __init__(
-        self, api: Api, path: str, changed: Callable[[Json, bool], None], *, query: str = ""
-    ) -> None:
+    def __init__(self, api: Api, path: str, changed: Callable[[Json, bool], None], *, query: str = "") -> None:
         """`path`: e.g. /api/v1/services; `query`: e.g. fieldSelector=metadata.name%3Dcoredns"""
         self.api, self.path, self.changed = api, path, changed
         self.query = f"{query}&" if query else ""
@@ -150,9 +144,7 @@ class Reflector:
                 if isinstance(error, ApiError) and error.code == 410:
                     self._version = ""
                     continue
-                log.log(
-                    logging.ERROR if delay == 0 else logging.DEBUG, "%s: %s", self.path, error or type(error)
-                )
+                log.log(logging.ERROR if delay == 0 else logging.DEBUG, "%s: %s", self.path, error or type(error))
                 delay = min(max(delay * 2, FIRST_RETRY), LAST_RETRY)
             await asyncio.sleep(delay)
 

@@ -5,9 +5,10 @@
                    hosts { ADDRESS NAME…; ttl N; fallthrough [ZONE…] }
                    file PATH ZONE…       PATH's last part is a key of the same ConfigMap
                    forward ZONE ADDRESS… { except ZONE… }
-                   log  errors  cache [TTL]  ready [:PORT]  health [:PORT]  prometheus [:PORT]  reload  loop  loadbalance
+                   log  errors  cache  ready  health  prometheus  reload  loop  loadbalance  bind
 
-Directives outside the subset are refused with CoreDNS' words, so that nothing is silently ignored. Pure.
+Directives outside the subset are refused. Of the last line only `log` has an effect: the others are always on, with
+CoreDNS' default ports, and their arguments are not looked at. Pure.
 https://coredns.io/manual/configuration/
 """
 
@@ -173,9 +174,7 @@ def _kubernetes(directive: Directive, block: Block) -> KubernetesPlugin:
         if option.name == "pods":
             if option.args[:1] not in ([m] for m in POD_MODES):
                 value = option.args[0] if option.args else ""
-                raise _error(
-                    option.line, f"wrong value for pods: {value}, must be one of: {', '.join(POD_MODES)}"
-                )
+                raise _error(option.line, f"wrong value for pods: {value}, must be one of: {', '.join(POD_MODES)}")
             plugin.pods = option.args[0]
         elif option.name == "ttl":
             plugin.ttl = _number(option, 0, 3600)
@@ -239,9 +238,7 @@ def _forward(directive: Directive) -> Forward:
 
 def _upstream(directive: Directive, text: str) -> tuple[str, int]:
     """`1.2.3.4`, `1.2.3.4:53`, `[2001:db8::1]:53`, each perhaps after `dns://`."""
-    match = re.fullmatch(
-        r"(?:dns://)?(?:\[([^]]+)\]|([^:]+|[0-9a-fA-F:]+:[0-9a-fA-F:]*))(?::(\d{1,5}))?", text
-    )
+    match = re.fullmatch(r"(?:dns://)?(?:\[([^]]+)\]|([^:]+|[0-9a-fA-F:]+:[0-9a-fA-F:]*))(?::(\d{1,5}))?", text)
     try:
         if not match:
             raise ValueError

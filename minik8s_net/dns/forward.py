@@ -53,9 +53,7 @@ async def _exchange(upstream: tuple[str, int], question: bytes) -> bytes:
     """UDP, then TCP if the answer did not fit. Raises OSError, EOFError."""
     message = struct.pack("!6H", secrets.randbelow(65536), wire.RD, 1, 0, 0, 0) + question
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.create_datagram_endpoint(
-        lambda: _Exchange(message), remote_addr=upstream
-    )
+    transport, protocol = await loop.create_datagram_endpoint(lambda: _Exchange(message), remote_addr=upstream)
     try:
         transport.sendto(message)
         reply = await protocol.reply

@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from . import wire
 from .answer import Answer, respond
@@ -54,7 +55,7 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
 
     def log_line(self, rcode: str, raw: bytes) -> str:
-        """As CoreDNS' log plugin: `[INFO] 10.244.1.2:4711 - 7 "A IN web.default.svc… udp 54 false 512" NOERROR qr,aa,rd 98 0.0001s`.
+        """As CoreDNS' log plugin: `[INFO] 10.0.0.1:4711 - 7 "A IN web… udp 54 false 512" NOERROR qr,aa,rd 98 0.0001s`.
 
         https://coredns.io/plugins/log/
         """
@@ -80,7 +81,7 @@ class Listener:
         self._connections: set[asyncio.Task[None]] = set()
         self.responses: Counter[tuple[str, str]] = Counter()  # (type, rcode)
         self.hits = self.misses = 0
-        self.log_line: Callable[[str], None] = print
+        self.log_line: Callable[[str], None] = partial(print, flush=True)
 
     def changed(self) -> None:
         """Records changed: no ready answer is known to be right any more."""

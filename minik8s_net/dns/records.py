@@ -41,9 +41,7 @@ class ClusterNames:
                 self._services[key] = obj
             return self._service_changed(key)
         if kind == "EndpointSlice":
-            return self._slice_changed(
-                key, meta.get("labels", {}).get(SERVICE_OF_SLICE), None if deleted else obj
-            )
+            return self._slice_changed(key, meta.get("labels", {}).get(SERVICE_OF_SLICE), None if deleted else obj)
         if kind == "Namespace":
             return self.names.put(("ns", meta["name"]), {} if deleted else self._namespace(meta["name"]))
         if kind == "Pod" and self.pods == "verified":
@@ -69,9 +67,7 @@ class ClusterNames:
     def _service_changed(self, key: Key) -> bool:
         service = self._services.get(key)
         slices = self._slices.get(key, {}).values()
-        changed = self.names.put(
-            ("svc", *key), service_records(self.zone, service, slices) if service else {}
-        )
+        changed = self.names.put(("svc", *key), service_records(self.zone, service, slices) if service else {})
         if key == KUBE_DNS:
             changed |= self.names.put("zone", zone_records(self.zone, self.pods, service))
         return changed
@@ -122,9 +118,7 @@ def pod_records(zone: str, pod: Json) -> Records:
     status, namespace = pod.get("status", {}), pod["metadata"]["namespace"]
     if status.get("phase") in ("Succeeded", "Failed"):
         return {}
-    ips = {entry["ip"] for entry in status.get("podIPs", ())} | (
-        {status["podIP"]} if status.get("podIP") else set()
-    )
+    ips = {entry["ip"] for entry in status.get("podIPs", ())} | ({status["podIP"]} if status.get("podIP") else set())
     return {f"{dashed(ip)}.{namespace}.pod.{zone}": [address_record(ip)] for ip in sorted(ips)}
 
 
@@ -183,6 +177,4 @@ def _add_srv(records: dict[str, list[Record]], base: str, found: list[tuple[Json
         groups.setdefault(base, []).append((port["port"], target))
     for name, entries in groups.items():
         weight = max(1, 100 // len(entries))
-        records.setdefault(name, []).extend(
-            Record("SRV", (0, weight, p, t)) for p, t in dict.fromkeys(entries)
-        )
+        records.setdefault(name, []).extend(Record("SRV", (0, weight, p, t)) for p, t in dict.fromkeys(entries))

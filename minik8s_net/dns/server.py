@@ -5,6 +5,7 @@ is still answered. The Corefile (ConfigMap kube-system/coredns) is watched too: 
 refused with an error in the log.
 """
 
+from . import zonefile  # noqa: F401  (a pod sees no more of the package than what is loaded by now)
 from __future__ import annotations
 
 import asyncio
@@ -39,9 +40,7 @@ CONFIG_PATH, CONFIG_QUERY = (
 class Dns:
     """Ties reflectors, records, configuration and server together."""
 
-    def __init__(
-        self, api: Api, *, host: str = "0.0.0.0", port: int = 53, http_ports: dict[str, int] = PORTS
-    ) -> None:
+    def __init__(self, api: Api, *, host: str = "0.0.0.0", port: int = 53, http_ports: dict[str, int] = PORTS) -> None:
         self.api, self.host, self.port = api, host, 0
         self._wanted_port = port
         self.endpoints = Endpoints(self, http_ports)

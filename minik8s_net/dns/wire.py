@@ -1,6 +1,7 @@
 """DNS messages ↔ bytes: reading a query, writing its answer (RFC 1035 §4, EDNS0 RFC 6891).
 
-Hand-packed, since this is the hot path of a cache miss: 8 times as fast as building the message through dnslib, and
+Hand-packed, since this is the path of a cache miss: 20 µs for a whole miss, where dnslib's parsing and packing
+alone take 47 µs (one A record, same machine); and
 nothing to import. Trusts no length in a packet; a message that cannot be read raises Malformed, never anything else.
 """
 
@@ -46,7 +47,7 @@ class Malformed(Exception):
 
 
 class Query(NamedTuple):
-    """A question as asked. `name` is lowercase, without the final dot; `question` the raw bytes, in the asker's case."""
+    """A question as asked. `name` is lowercase, without the final dot; `question` the raw bytes, as asked."""
 
     id: int
     flags: int
@@ -143,9 +144,7 @@ def udp_limit(query: Query) -> int:
 
 def _to_text(labels: list[bytes]) -> str:
     """Lowercase; a dot or backslash inside a label is escaped, so that no two names look alike."""
-    return ".".join(
-        label.lower().decode("latin-1").replace("\\", "\\\\").replace(".", "\\.") for label in labels
-    )
+    return ".".join(label.lower().decode("latin-1").replace("\\", "\\\\").replace(".", "\\.") for label in labels)
 
 
 def _read_name(packet: bytes, offset: int, *, pointers: bool = False) -> tuple[list[bytes], int]:

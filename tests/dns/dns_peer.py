@@ -107,9 +107,7 @@ class Peer:
             writer.close()
 
     async def _watch(self, writer: asyncio.StreamWriter, kind: str, since: int) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n")
         if since < self.oldest:
             status = {
                 "kind": "Status",
@@ -128,7 +126,7 @@ class Peer:
             done = len(self.events)
             await writer.drain()
             async with self._moved:
-                await self._moved.wait_for(lambda: len(self.events) > done or writer.is_closing())
+                await self._moved.wait_for(lambda seen=done: len(self.events) > seen or writer.is_closing())
             if writer.is_closing():
                 raise EOFError
 
@@ -162,9 +160,7 @@ def make_certificate(folder: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )

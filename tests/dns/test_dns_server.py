@@ -43,9 +43,7 @@ async def running(folder: Path, peer: Peer | None = None) -> AsyncIterator[tuple
         ):
             await peer.put(obj)
     await peer.start()
-    dns_ = Dns(
-        Api("127.0.0.1", peer.port, folder), host="127.0.0.1", port=0, http_ports=dict.fromkeys(http.PORTS, 0)
-    )
+    dns_ = Dns(Api("127.0.0.1", peer.port, folder), host="127.0.0.1", port=0, http_ports=dict.fromkeys(http.PORTS, 0))
     task = asyncio.create_task(dns_.run())
     try:
         while not dns_.port:
@@ -161,9 +159,7 @@ def test_a_change_is_answered_within_50_ms_at_500_pods(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_corefile_is_changed_live_and_a_bad_one_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_corefile_is_changed_live_and_a_bad_one_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as (dns_, peer):
             await asyncio.wait_for(dns_.ready.wait(), 5)
@@ -260,12 +256,9 @@ def test_addresses_take_turns_and_metrics_count(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as (dns_, peer):
             await peer.put(slice_("pets-1", "pets", [endpoint(f"10.244.1.{i}") for i in (1, 2, 3)]))
-            await until(
-                lambda: _is(dns_, "pets.testns.svc.cluster.local", ["10.244.1.1", "10.244.1.2", "10.244.1.3"])
-            )
+            await until(lambda: _is(dns_, "pets.testns.svc.cluster.local", ["10.244.1.1", "10.244.1.2", "10.244.1.3"]))
             firsts = {
-                (await ask(dns_, "pets.testns.svc.cluster.local")).answer[0].to_text().split()[4]
-                for _ in range(6)
+                (await ask(dns_, "pets.testns.svc.cluster.local")).answer[0].to_text().split()[4] for _ in range(6)
             }
             assert len(firsts) == 3
             code, text = await get(dns_, "metrics", "/metrics")

@@ -121,7 +121,7 @@ any    web.testns.svc.cluster.local AXFR REFUSED
 out    example.org A                    REFUSED
 out    notcluster.local A               REFUSED
 out    local A                          REFUSED
-"""
+"""  # noqa: E501
 TABLE = CASES.strip().splitlines()
 
 

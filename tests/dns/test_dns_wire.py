@@ -50,9 +50,7 @@ def exchange(to: Listener, packet: bytes, protocol: str = "udp") -> bytes | None
     return replies[0] if replies else None
 
 
-def ask(
-    to: Listener, name: str, rtype: str = "A", protocol: str = "udp", **options: object
-) -> dns.message.Message:
+def ask(to: Listener, name: str, rtype: str = "A", protocol: str = "udp", **options: object) -> dns.message.Message:
     query = dns.message.make_query(name, rtype, **options)
     reply = exchange(to, query.to_wire(), protocol)
     assert reply is not None
@@ -226,9 +224,7 @@ def test_fuzz() -> None:
 
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
-ADDRESS = st.integers(0x0AF40001, 0x0AF4FFFE).map(
-    lambda n: ".".join(str(n >> s & 255) for s in (24, 16, 8, 0))
-)
+ADDRESS = st.integers(0x0AF40001, 0x0AF4FFFE).map(lambda n: ".".join(str(n >> s & 255) for s in (24, 16, 8, 0)))
 WORLD = st.dictionaries(
     st.tuples(LABEL, LABEL),
     st.one_of(ADDRESS, st.dictionaries(ADDRESS, st.one_of(st.just(""), LABEL), max_size=5)),

@@ -1,0 +1,92 @@
+"""Corefiles and zone files: what is taken, and with which words the rest is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from minik8s_net.config import ClusterConfig
+from minik8s_net.dns.answer import Forward
+from minik8s_net.dns.config import CorefileError, parse
+from minik8s_net.dns.manifests import manifests
+from minik8s_net.dns.zonefile import parse_zone
+
+SOA = "@ SOA ns h 1 2 3 4 5\n"
+
+
+def block(body: str) -> str:
+    return ".:53 {\n" + body + "\n}\n"
+
+
+def test_the_manifests_own_corefile() -> None:
+    objects = {obj["kind"]: obj for obj in manifests(ClusterConfig(cluster_domain="example.test"))}
+    data = objects["ConfigMap"]["data"]
+    plugin = parse(data["Corefile"], data).kubernetes
+    assert plugin is not None
+    assert (plugin.zone, plugin.pods, plugin.ttl) == ("example.test", "insecure", 30)
+    assert objects["Service"]["spec"]["clusterIP"] == "10.96.0.10"
+    assert objects["Deployment"]["spec"]["replicas"] == 2
+
+
+def test_forward() -> None:
+    text = block("forward . 192.0.2.1 192.0.2.2:5353 dns://[fd00::1]:53 fd00::2 {\n except example.org\n }")
+    (forward,) = parse(text).blocks[0].sources
+    assert isinstance(forward, Forward)
+    assert forward.upstreams == (("192.0.2.1", 53), ("192.0.2.2", 5353), ("fd00::1", 53), ("fd00::2", 53))
+    assert forward.takes("example.com")
+    assert not forward.takes("www.example.org")
+
+
+def test_the_longest_zone_wins() -> None:
+    config = parse("org {\n log\n}\nexample.org. a.test:53 {\n}\n")
+    assert config.block("www.example.org") is config.blocks[1]
+    assert config.block("other.org") is config.blocks[0]
+    assert config.block("example.com") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no server block"),
+        (".:53 {\n errors\n", "a '}' is missing"),
+        ("}\n", "Corefile:1 - Error during parsing: unexpected '}'"),
+        (".:53\n", "has no '{'"),
+        (block("nonsense"), "Corefile:2 - Error during parsing: Unknown directive 'nonsense'"),
+        (block("") + block(""), "already defined"),
+        (block("kubernetes c.l {\n pods maybe\n}"), "wrong value for pods: maybe"),
+        (block("kubernetes c.l {\n ttl 4000\n}"), "ttl must be in range [0, 3600]"),
+        (block("kubernetes c.l {\n what\n}"), "unknown property 'what'"),
+        (block("kubernetes a.b\nkubernetes c.d"), "only once"),
+        (block("forward ."), "Wrong argument count"),
+        (block("forward . example.org"), "not an IP address"),
+        (block("forward . 192.0.2.300"), "not an IP address"),
+        (block("hosts {\n 1.2.3 name\n}"), "unknown property '1.2.3'"),
+        (block("file /etc/none ."), "no such key in the ConfigMap: none"),
+        (block("file /etc/bad ."), "file: bad: line 1"),
+    ],
+)
+def test_refused(text: str, words: str) -> None:
+    with pytest.raises(CorefileError) as refused:
+        parse(text, {"bad": "www A nowhere\n"})
+    assert words in str(refused.value)
+
+
+def test_zone_file() -> None:
+    zone = parse_zone(
+        '$TTL 60\n@ IN SOA ns hostmaster (\n 1 2 ; a comment\n 3 4 5 )\nwww 30 IN A 192.0.2.1\n  TXT "two words" b\n'
+        "alias CNAME www\nout MX 10 mail.example.com.\n",
+        "example.org",
+    )
+    assert [(r.type, r.data, r.ttl) for r in zone["www.example.org"]] == [
+        ("A", "192.0.2.1", 30),
+        ("TXT", ("two words", "b"), 60),
+    ]
+    assert zone["alias.example.org"][0].data == "www.example.org"
+    assert zone["out.example.org"][0].data == (10, "mail.example.com")
+
+
+@pytest.mark.parametrize(
+    "line", ["www A x", "www", "www NOPE 1", "www.example.com. A 1.2.3.4", "a SRV 1 2", "( x", "a..b A 1.2.3.4"]
+)
+def test_bad_zone_file(line: str) -> None:
+    with pytest.raises(ValueError, match="line 2"):
+        parse_zone(SOA + line, "example.org")
