@@ -1,6 +1,6 @@
 """The API server as a part of the controller process: HTTPS on sockets that others opened, and on 127.0.0.1.
 
-In Kubernetes: kube-apiserver's --secure-port. uvicorn serves; its signal handlers stay off, for the process is not ours.
+In Kubernetes: kube-apiserver's --secure-port. uvicorn serves; its signal handlers stay off: the process is not ours.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class ApiServer:
             ssl_keyfile=str(self._pki.key),
         )
         self._server = _Server(config)
+        for listener in (local, *sockets):  # accepted sockets inherit it; without, each answer waits 40 ms
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._task = asyncio.create_task(self._server.serve(sockets=[local, *sockets]), name="apiserver")
         while not self._server.started:
             if self._task.done():
