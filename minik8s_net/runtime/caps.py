@@ -96,11 +96,14 @@ def limit_to(names: frozenset[str]) -> None:
     """Give up every other capability for good: bounding, permitted, effective; nothing inheritable."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
-    kept = {_NUMBERS[name] for name in names if _NUMBERS[name] <= last}
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _check(_libc.capget(header, data), "capget")
+    ours = data[1] | data[4] << 32  # even root may lack some: a container host may have kept them back
+    kept = {_NUMBERS[name] for name in names if ours >> _NUMBERS[name] & 1}
     for number in range(last + 1):
         if number not in kept:
             prctl(PR_CAPBSET_DROP, number)
     low, high = (sum(1 << (n % 32) for n in kept if n // 32 == word) for word in (0, 1))
-    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     _check(_libc.capset(header, data), "capset")

@@ -150,9 +150,7 @@ class RuntimeClient:
     # -- containers -----------------------------------------------------------------------------------------------
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         """Raises CriError ErrImagePull or InvalidImageName for an image that is not in the catalogue."""
-        answer = await self._call(
-            "create_container", sandbox_id=sandbox_id, config=dataclasses.asdict(config)
-        )
+        answer = await self._call("create_container", sandbox_id=sandbox_id, config=dataclasses.asdict(config))
         return str(answer)
 
     async def start_container(self, container_id: str) -> None:
@@ -184,15 +182,11 @@ class RuntimeClient:
         out, err, status = fds
         return ExecStreams(told["pid"], source, out, err, status)
 
-    async def exec_sync(
-        self, container_id: str, command: list[str], timeout: float
-    ) -> tuple[int, bytes, bytes]:
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes, bytes]:
         """(exit code, stdout, stderr). Raises TimeoutError after `timeout` seconds, having killed the process."""
         streams = await self.exec(container_id, command)
         assert streams.stderr is not None
-        reads = [
-            asyncio.ensure_future(_read_all(fd)) for fd in (streams.stdout, streams.stderr, streams.status)
-        ]
+        reads = [asyncio.ensure_future(_read_all(fd)) for fd in (streams.stdout, streams.stderr, streams.status)]
         try:
             async with asyncio.timeout(timeout or None):
                 code = await reads[2]

@@ -159,9 +159,7 @@ def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     if "/" in name:
         candidates = [name]
     else:
-        candidates = [
-            os.path.join(folder, name) for folder in env.get("PATH", DEFAULT_PATH).split(":") if folder
-        ]
+        candidates = [os.path.join(folder, name) for folder in env.get("PATH", DEFAULT_PATH).split(":") if folder]
     for path in candidates:
         if os.access(path, os.X_OK) and os.path.isfile(path):
             try:

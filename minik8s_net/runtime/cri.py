@@ -73,7 +73,7 @@ ContainerState = Literal["created", "running", "exited"]
 
 @dataclass
 class ContainerStatus:
-    """id is `SANDBOX-NAME-ATTEMPT`. `pid` is the host's process id of the container's main process (0 unless running)."""
+    """id is `SANDBOX-NAME-ATTEMPT`. `pid` is the host's id of the container's main process (0 unless running)."""
 
     id: str
     sandbox_id: str
@@ -98,7 +98,8 @@ class ImageInfo:
 
 
 class CriError(Exception):
-    """The runtime refused. `reason` is CRI-like: NotFound, ErrImagePull, AlreadyExists, ContainerCannotRun, Unavailable."""
+    """The runtime refused. `reason`: NotFound, ErrImagePull, InvalidImageName, AlreadyExists, ContainerCannotRun,
+    Unavailable (not running, or the runtime is gone), Internal."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -43,9 +43,7 @@ def start(
     ours: list[int] = []
     carrier, carrier_child = socket.socketpair()
     if not tty:
-        source, to_source = (
-            os.pipe2(os.O_CLOEXEC) if stdin else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
-        )
+        source, to_source = os.pipe2(os.O_CLOEXEC) if stdin else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
         (out, out_child), (err, err_child) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         theirs, ours = [source, out_child, err_child], [*([to_source] if stdin else []), out, err]
     pid = os.fork()
@@ -142,14 +140,12 @@ def _become(spec: Json, streams: list[int], reporter: Reporter, command: list[st
 
 
 def kill(pid: int, init: int) -> None:
-    """KILL the exec'd process `pid` if it (still) is one of the container whose PID 1 is `init`; both as on the host."""
+    """KILL the exec'd process `pid` if it still is one of the container whose PID 1 is `init` (ids as on the host)."""
     try:
         if os.stat(f"/proc/{pid}/ns/pid").st_ino != os.stat(f"/proc/{init}/ns/pid").st_ino:
             return
         with open(f"/proc/{pid}/status") as file:
-            here = next(
-                line.split()[2] for line in file if line.startswith("NSpid:")
-            )  # host, runtime, container
+            here = next(line.split()[2] for line in file if line.startswith("NSpid:"))  # host, runtime, container
         os.kill(int(here), signal.SIGKILL)
     except (ProcessLookupError, FileNotFoundError):
         pass  # it has ended meanwhile

@@ -43,6 +43,28 @@ CATALOGUE: dict[str, Json] = {
     "nginx": _server(
         "web:nginx", "nginx", "web server on port 80", writable=["/usr/share/nginx/html"], command=["nginx"]
     ),
+    "httpd": _server(
+        "web:httpd",
+        "httpd httpd-foreground apachectl",
+        "web server on port 80",
+        writable=["/usr/local/apache2/htdocs"],
+        command=["httpd-foreground"],
+        workdir="/usr/local/apache2",
+    ),
+    "agnhost": _server(
+        "agnhost:main",
+        "agnhost",
+        "Kubernetes' test servers: netexec, serve-hostname, porter, connect",
+        entrypoint=["agnhost"],
+        command=["agnhost", "pause"],
+    ),
+    "hello-app": _server("web:hello", "hello-app", "says hello on port 8080 ($PORT)", command=["hello-app"]),
+    "pause": _server("agnhost:pause", "pause", "does nothing", command=["pause"]),
+    "minik8s/dns": {
+        **_server("dns", "minik8s-dns", "the cluster's DNS server", entrypoint=["minik8s-dns"]),
+        "entry": "minik8s_net.dns.server:main",
+        "command": ["minik8s-dns"],
+    },
     "busybox": _tool("the machine's shell and tools"),
     "alpine": _tool("the machine's shell and tools"),
     "bash": _tool("the machine's bash", "bash"),
@@ -55,6 +77,9 @@ CATALOGUE: dict[str, Json] = {
     "dnsutils": _tool("the machine's DNS tools", "sleep infinity"),
 }
 _ALIASES = {
+    "e2e-test-images/agnhost": "agnhost",
+    "google-samples/hello-app": "hello-app",
+    "google_containers/pause": "pause",
     "nicolaka/netshoot": "netshoot",
     "curlimages/curl": "curl",
     "e2e-test-images/jessie-dnsutils": "dnsutils",
@@ -78,9 +103,7 @@ def repository(image: str) -> str:
     """`docker.io/library/nginx:1.27` -> `nginx`. Raises UnknownImage for what is no image name."""
     match = _REFERENCE.fullmatch(image)
     if not match:
-        raise UnknownImage(
-            "InvalidImageName", f'couldn\'t parse image name "{image}": invalid reference format'
-        )
+        raise UnknownImage("InvalidImageName", f'couldn\'t parse image name "{image}": invalid reference format')
     return match["path"].removeprefix("library/")
 
 
@@ -92,8 +115,7 @@ def user_catalogue() -> dict[str, Json]:
         with open(path) as file:
             entries = json.load(file)
         return {
-            name: {"description": "your own", "entrypoint": [], "command": ["sh"], **e}
-            for name, e in entries.items()
+            name: {"description": "your own", "entrypoint": [], "command": ["sh"], **e} for name, e in entries.items()
         }
     except FileNotFoundError:
         return {}
@@ -131,9 +153,7 @@ def program(image: Json, command: list[str], args: list[str]) -> tuple[str | Non
     if command:
         argv = [*command, *args]
     else:
-        prefix = (
-            image["entrypoint"] if image["kind"] == "server" or (args[:1] and _is_option(args[0])) else []
-        )
+        prefix = image["entrypoint"] if image["kind"] == "server" or (args[:1] and _is_option(args[0])) else []
         argv = [*prefix, *args] if args else image["command"]
     if image.get("entry") and os.path.basename(argv[0]) in image["names"]:
         return image["entry"], argv

@@ -18,9 +18,7 @@ def join(pid: int) -> None:
     """
     fds = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "mnt")}
     try:
-        if not os.path.sameopenfile(
-            fds["user"], own := os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        ):
+        if not os.path.sameopenfile(fds["user"], own := os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)):
             setns(fds["user"], CLONE_NEWUSER)
         os.close(own)
         setns(fds["mnt"], CLONE_NEWNS)

@@ -68,9 +68,9 @@ def publish(folder: int | None, pid: int, name: str) -> None:
         return
     try:
         os.symlink(target(pid, name), name, dir_fd=folder)
-    except FileExistsError:
+    except OSError as error:  # the names are a convenience: the namespace is there all the same
         if not _is_link_to(folder, name, target(pid, name)):
-            print(f"/run/netns/{name} exists and is not ours: not named there", flush=True)
+            print(f"/run/netns/{name} is not named on the host: {error.strerror}", flush=True)
 
 
 def withdraw(folder: int | None, pid: int, name: str) -> None:
@@ -97,9 +97,7 @@ def remove_names(state: State) -> None:
         return
     try:
         for name in os.listdir(folder):
-            if name.startswith(f"{cluster}.") and any(
-                _is_link_to(folder, name, target(p, name)) for p in pids
-            ):
+            if name.startswith(f"{cluster}.") and any(_is_link_to(folder, name, target(p, name)) for p in pids):
                 os.unlink(name, dir_fd=folder)
         if not os.listdir(folder) and _MARK in os.listxattr(HOST_DIR):
             os.rmdir(HOST_DIR)

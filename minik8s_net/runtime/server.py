@@ -21,7 +21,7 @@ from . import rootfs
 from .wire import Channel, Json
 
 SOCKET = "/run/minik8s/runtime.sock"
-PRELOADED = ("minik8s_net.runtime.servers.web", "minik8s_net.dns.server")
+PRELOADED = ("minik8s_net.runtime.servers.agnhost", "minik8s_net.runtime.servers.web", "minik8s_net.dns.server")
 
 
 class Refused(Exception):

@@ -40,7 +40,7 @@ class Container:
 
 
 class Verbs:
-    """Each public method is a verb: (request, arguments). It answers at once, or keeps the request and answers later."""
+    """Each public method is a verb: it answers its request at once, or keeps it and answers later."""
 
     def __init__(self, server: Server, cluster: str, host_names: int | None) -> None:
         self._server, self._cluster, self._host_names = server, cluster, host_names
@@ -94,9 +94,7 @@ class Verbs:
         name = config["netns"] or sandbox.netns_name(self._cluster, config["namespace"], config["name"])
         if owns := config["netns"] is None:
             if os.path.exists(sandbox.netns_path(name)):  # a predecessor of the same name, still ending
-                name = sandbox.netns_name(
-                    self._cluster, config["namespace"], f"{config['name']}.{number[-12:]}"
-                )
+                name = sandbox.netns_name(self._cluster, config["namespace"], f"{config['name']}.{number[-12:]}")
             self._make_netns(name)
         elif not os.path.exists(sandbox.netns_path(name)):
             self._refuse("NotFound", f'network namespace "{name}" not found')
@@ -252,9 +250,7 @@ class Verbs:
         reason = "StartError" if one.error else "Completed" if code == 0 else "Error"
         one.status |= {"state": "exited", "pid": 0, "finished_at": time.time(), "reason": reason}
         one.status |= {"message": one.error or one.status["message"]}
-        one.status["started_at"] = one.status["started_at"] or (
-            0.0 if one.error else one.status["created_at"]
-        )
+        one.status["started_at"] = one.status["started_at"] or (0.0 if one.error else one.status["created_at"])
         self._server.publish(one.status)
         waiting, one.ended = one.ended, []
         for call in waiting:

@@ -39,9 +39,7 @@ class Request:
             body,
         )
         self.client = self.server = ("", 0)
-        parts = urlsplit(
-            target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
-        )
+        parts = urlsplit(target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2])
         self.path, self.query = unquote(parts.path), parse_qs(parts.query)
 
     @property
@@ -51,9 +49,7 @@ class Request:
 
 
 class Response:
-    def __init__(
-        self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8", **headers: str
-    ) -> None:
+    def __init__(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8", **headers: str) -> None:
         self.status, self.body = status, body
         self.headers = {"Content-Type": kind, **{k.replace("_", "-"): v for k, v in headers.items()}}
 
@@ -148,13 +144,9 @@ class HttpServer:
 
     def _render(self, response: Response, keep: bool, with_body: bool) -> bytes:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
-        head = (
-            f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\nServer: {self._software}\r\n"
-        )
+        head = f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\nServer: {self._software}\r\n"
         head += f"Date: {date}\r\n" + "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
-        head += (
-            f"Content-Length: {len(response.body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
-        )
+        head += f"Content-Length: {len(response.body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         return head.encode("latin-1") + (response.body if with_body else b"")
 
     def _write_log(self, request: Request, response: Response) -> None:

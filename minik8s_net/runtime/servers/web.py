@@ -93,7 +93,7 @@ def serve(root: str, page: str, software: str, port: int) -> int:
     except OSError as error:
         name = software.partition("/")[0]
         print(
-            f"{name}: [emerg] bind() to 0.0.0.0:{port} failed ({error.errno}: {error.strerror})",
+            f"{name}: [emerg] bind() to 0.0.0.0:{port} failed ({error.errno}: {os.strerror(error.errno or 0)})",
             file=sys.stderr,
         )
         return 1
@@ -103,3 +103,21 @@ def serve(root: str, page: str, software: str, port: int) -> int:
 
 def nginx() -> int:
     return serve(NGINX_ROOT, _WELCOME, "nginx/1.27.0", 80)
+
+
+def httpd() -> int:
+    return serve(
+        "/usr/local/apache2/htdocs", "<html><body><h1>It works!</h1></body></html>\n", "Apache/2.4.62 (Unix)", 80
+    )
+
+
+def hello() -> int:
+    """google-samples/hello-app: which pod answers, for watching a Service spread its load."""
+    leave_on_signals()
+    server = HttpServer(lambda _request: _hello(), "hello-app")
+    server.serve(server.listen(int(os.environ.get("PORT", "8080"))))
+    return 0
+
+
+def _hello() -> Response:
+    return Response(200, f"Hello, world!\nVersion: 1.0.0\nHostname: {socket.gethostname()}\n".encode())
