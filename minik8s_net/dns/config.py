@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from .answer import Forward, Source, Zone, longest_suffix
 from .names import Names, Record
 from .records import ClusterNames, address_record, reverse
+from .zonefile import parse_zone  # not lazily: a pod sees no more of the package than what was loaded before it
 
 DEFAULT_TTL, HOSTS_TTL = 5, 3600  # CoreDNS' own defaults, seconds
 POD_MODES = ("disabled", "insecure", "verified")
@@ -208,8 +209,6 @@ def _hosts(directive: Directive, block: Block) -> Zone:
 
 
 def _file(directive: Directive, block: Block, files: Mapping[str, str]) -> Zone:
-    from .zonefile import parse_zone
-
     if not directive.args:
         raise _error(directive.line, "file: Wrong argument count")
     key = directive.args[0].rpartition("/")[2]

@@ -5,7 +5,6 @@ is still answered. The Corefile (ConfigMap kube-system/coredns) is watched too: 
 refused with an error in the log.
 """
 
-from . import zonefile  # noqa: F401  (a pod sees no more of the package than what is loaded by now)
 from __future__ import annotations
 
 import asyncio
