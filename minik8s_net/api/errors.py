@@ -89,7 +89,11 @@ class Go(str):
 
     @classmethod
     def map(cls, values: dict[str, str]) -> Go:
-        return cls("map[string]string{" + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(values.items())) + "}")
+        return cls(
+            "map[string]string{"
+            + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(values.items()))
+            + "}"
+        )
 
 
 _WORDS = {

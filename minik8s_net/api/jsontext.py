@@ -64,9 +64,11 @@ def _depth(tree: Any) -> None:
         level += 1
         if level > MAX_DEPTH:
             raise RecursionError
-        nodes = [c for n in nodes for c in (n.values() if isinstance(n, dict) else n) if isinstance(c, (dict, list))] if (
-            level > 1 or isinstance(tree, (dict, list))
-        ) else []
+        nodes = (
+            [c for n in nodes for c in (n.values() if isinstance(n, dict) else n) if isinstance(c, (dict, list))]
+            if (level > 1 or isinstance(tree, (dict, list)))
+            else []
+        )
 
 
 def _constant(name: str) -> Any:
@@ -88,7 +90,11 @@ def _word(error: json.JSONDecodeError, text: str) -> str:
         return f"invalid character '{char}' after object key"
     if "',' delimiter" in error.msg:
         before = text[: error.pos]
-        inside = "array element" if before.count("[") - before.count("]") and before.rfind("[") > before.rfind("{") else "object key:value pair"
+        inside = (
+            "array element"
+            if before.count("[") - before.count("]") and before.rfind("[") > before.rfind("{")
+            else "object key:value pair"
+        )
         return f"invalid character '{char}' after {inside}"
     if "Extra data" in error.msg:
         return f"invalid character '{char}' after top-level value"

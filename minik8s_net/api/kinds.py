@@ -1,4 +1,4 @@
-"""Every GA built-in kind, from lightkube's own table of resources, plus what that table lacks (short names, categories).
+"""Every GA built-in kind, from lightkube's table of resources, plus what that lacks (short names, categories).
 
 Groups are imported when first asked for: a cluster that never sees a CSIDriver never loads it.
 Short names, categories and connect subresources are those a real API server's discovery answers.
@@ -58,11 +58,12 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Kinds that something in this cluster acts on, or that need nobody to act. All others are kept, with a warning.
 LIVE = frozenset(
-    "bindings componentstatuses configmaps endpoints events namespaces pods replicationcontrollers secrets podtemplates "
-    "serviceaccounts services nodes controllerrevisions daemonsets deployments replicasets statefulsets jobs leases "
-    "endpointslices networkpolicies selfsubjectreviews tokenreviews localsubjectaccessreviews selfsubjectaccessreviews "
-    "selfsubjectrulesreviews subjectaccessreviews poddisruptionbudgets".split()
-)
+    ["bindings", "componentstatuses", "configmaps", "endpoints", "events", "namespaces", "pods",
+     "replicationcontrollers", "secrets", "podtemplates", "serviceaccounts", "services", "nodes",
+     "controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs", "leases",
+     "endpointslices", "networkpolicies", "selfsubjectreviews", "tokenreviews", "localsubjectaccessreviews",
+     "selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "poddisruptionbudgets"]
+)  # fmt: skip
 _VERBS = {"post": "create", "put": "update", "global_list": "list", "global_watch": "watch"}
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 

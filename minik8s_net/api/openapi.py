@@ -1,4 +1,4 @@
-"""/openapi/v3 and /openapi/v2, derived from the typed models: for `kubectl explain`, `apply` and client-side validation.
+"""/openapi/v3 and /openapi/v2 from the typed models: for `kubectl explain`, `apply` and client-side validation.
 
 kubectl reads v3 by hash and asks its `patch` operations whether the server validates fields itself (it does). v2 is
 answered as JSON: kubectl asks for it as protobuf only where there is no v3.
@@ -11,8 +11,9 @@ import hashlib
 import inspect
 import json
 import re
+from collections.abc import Hashable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from minik8s_net.api import discovery, kinds, schema
 from minik8s_net.api.kinds import Kind
@@ -100,13 +101,14 @@ def _collect(model: type[Any], prefix: str, found: dict[str, Json]) -> None:
     name = model_name(model)
     if name in found:
         return
-    about, descriptions = _descriptions(model)
+    about, descriptions = _descriptions(cast(Hashable, model))
     made: Json = {"description": about, "type": "object"}
     found[name] = made
     hints = merge_keys().get(model.__name__, {})
     known = schema.fields(model)
     made["properties"] = {
-        f.name: _property(f.type, descriptions.get(f.name, ""), hints.get(f.name), prefix, found) for f in known.values()
+        f.name: _property(f.type, descriptions.get(f.name, ""), hints.get(f.name), prefix, found)
+        for f in known.values()
     }
     if needed := [f.name for f in known.values() if f.required]:
         made["required"] = needed
@@ -121,7 +123,12 @@ def _property(kind: schema.Type, text: str, hint: list[str] | None, prefix: str,
     if hint:
         strategy, key, list_type, *keys = hint
         flavour = "map" if list_type in ("granular",) or kind.kind != "list" else "list"
-        extra = {"patch-strategy": strategy, "patch-merge-key": key, f"{flavour}-type": list_type, "list-map-keys": keys}
+        extra = {
+            "patch-strategy": strategy,
+            "patch-merge-key": key,
+            f"{flavour}-type": list_type,
+            "list-map-keys": keys,
+        }
         made |= {f"x-kubernetes-{k}": v for k, v in extra.items() if v}
     return made
 
@@ -138,7 +145,7 @@ def _type(kind: schema.Type, prefix: str, found: dict[str, Json]) -> Json:
 
 
 @cache
-def _descriptions(model: type[Any]) -> tuple[str, dict[str, str]]:
+def _descriptions(model: Any) -> tuple[str, dict[str, str]]:
     """(the type's description, each field's) from the model's docstring."""
     text = inspect.getdoc(model) or ""
     about, _, parameters = text.partition("**parameters**")

@@ -193,14 +193,17 @@ def _time(tree: Json, *, micro: bool) -> str | None:
 
 # -- what Go's omitempty leaves out -----------------------------------------------------------------------------------
 POINTERS = frozenset(
-    "replicas parallelism completions backoffLimit activeDeadlineSeconds ttlSecondsAfterFinished runAsUser runAsGroup fsGroup "
-    "revisionHistoryLimit progressDeadlineSeconds terminationGracePeriodSeconds optional defaultMode mode tolerationSeconds "
-    "automountServiceAccountToken enableServiceLinks runAsNonRoot privileged readOnlyRootFilesystem shareProcessNamespace "
-    "allowPrivilegeEscalation controller blockOwnerDeletion suspend immutable ready serving terminating partition priority "
-    "allocateLoadBalancerNodePorts gracePeriodSeconds minReplicas startingDeadlineSeconds successfulJobsHistoryLimit "
-    "failedJobsHistoryLimit expirationSeconds deletionGracePeriodSeconds timeoutSeconds port endPort hostUsers "
-    "setHostnameAsFQDN manualSelector backoffLimitPerIndex maxFailedIndexes leaseDurationSeconds leaseTransitions".split()
-)
+    ["replicas", "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
+     "runAsUser", "runAsGroup", "fsGroup", "revisionHistoryLimit", "progressDeadlineSeconds",
+     "terminationGracePeriodSeconds", "optional", "defaultMode", "mode", "tolerationSeconds",
+     "automountServiceAccountToken", "enableServiceLinks", "runAsNonRoot", "privileged", "readOnlyRootFilesystem",
+     "shareProcessNamespace", "allowPrivilegeEscalation", "controller", "blockOwnerDeletion", "suspend",
+     "immutable", "ready", "serving", "terminating", "partition", "priority", "allocateLoadBalancerNodePorts",
+     "gracePeriodSeconds", "minReplicas", "startingDeadlineSeconds", "successfulJobsHistoryLimit",
+     "failedJobsHistoryLimit", "expirationSeconds", "deletionGracePeriodSeconds", "timeoutSeconds", "port",
+     "endPort", "hostUsers", "setHostnameAsFQDN", "manualSelector", "backoffLimitPerIndex", "maxFailedIndexes",
+     "leaseDurationSeconds", "leaseTransitions"]
+)  # fmt: skip
 
 
 def _omit_empty(model: type[Any], tree: Json) -> Json:
@@ -217,9 +220,9 @@ def _omit_empty(model: type[Any], tree: Json) -> Json:
         elif kind.kind == "list" and kind.item and kind.item.kind == "struct" and kind.item.model:
             model_of = kind.item.model
             clean[name] = [_omit_empty(model_of, v) if isinstance(v, dict) else v for v in value]
-        elif kind.kind in ("intstr", "quantity", "map", "list") or field.required or value not in ("", 0, False):
-            clean[name] = value
-        elif name in POINTERS and not isinstance(value, str):
+        elif (kind.kind in ("intstr", "quantity", "map", "list") or field.required or value not in ("", 0, False)) or (
+            name in POINTERS and not isinstance(value, str)
+        ):
             clean[name] = value
     if model.__name__.endswith("Status") and clean.get("replicas") == 0 and not field_required(model, "replicas"):
         del clean["replicas"]

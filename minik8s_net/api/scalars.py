@@ -27,7 +27,9 @@ def json_name(value: Any) -> str:
         return "bool"
     if isinstance(value, (int, float)):
         return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def check(kind: str, value: Any) -> Any:
@@ -57,6 +59,7 @@ def _int(kind: str, value: Any) -> int:
         if not value.is_integer():
             raise WrongTypeError(f"number {value}")
         value = int(value)
+    assert isinstance(value, int)
     if not -RANGES[kind] <= value < RANGES[kind]:
         raise WrongTypeError(f"number {value}")
     return value
@@ -106,7 +109,10 @@ def _bytes(_: str, value: Any) -> str:
     try:
         base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        bad = next((i for i, c in enumerate(text) if not (c.isascii() and (c.isalnum() or c in "+/="))), len(text) // 4 * 4)
+        bad = next(
+            (i for i, c in enumerate(text) if not (c.isascii() and (c.isalnum() or c in "+/="))),
+            len(text) // 4 * 4,
+        )
         raise ValueError(f"illegal base64 data at input byte {bad}") from None
     return text
 

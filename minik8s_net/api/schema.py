@@ -8,9 +8,10 @@ mode). As Go does: a null is an absent field, and an absent number, flag or list
 from __future__ import annotations
 
 import typing
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,15 +20,16 @@ from minik8s_net.api import scalars
 Json = dict[str, Any]
 
 INT64 = frozenset(
-    "generation observedGeneration deletionGracePeriodSeconds terminationGracePeriodSeconds activeDeadlineSeconds "
-    "runAsUser runAsGroup fsGroup supplementalGroups tolerationSeconds expirationSeconds remainingItemCount start length "
-    "gracePeriodSeconds revision maxItems maxLength maxProperties minItems minLength minProperties sizeBytes".split()
-)
-BYTES = frozenset("caBundle request certificate".split())
+    ["generation", "observedGeneration", "deletionGracePeriodSeconds", "terminationGracePeriodSeconds",
+     "activeDeadlineSeconds", "runAsUser", "runAsGroup", "fsGroup", "supplementalGroups", "tolerationSeconds",
+     "expirationSeconds", "remainingItemCount", "start", "length", "gracePeriodSeconds", "revision", "maxItems",
+     "maxLength", "maxProperties", "minItems", "minLength", "minProperties", "sizeBytes"]
+)  # fmt: skip
+BYTES = frozenset(["caBundle", "request", "certificate"])
 QUANTITY_MAPS = frozenset(
-    "limits requests capacity allocatable allocatedResources hard used overhead podFixed default defaultRequest max min "
-    "maxLimitRequestRatio scopedUsed".split()
-)
+    ["limits", "requests", "capacity", "allocatable", "allocatedResources", "hard", "used", "overhead", "podFixed",
+     "default", "defaultRequest", "max", "min", "maxLimitRequestRatio", "scopedUsed"]
+)  # fmt: skip
 # Maps whose values are neither strings nor quantities: (model, field) -> the values' type.
 OTHER_MAPS = {
     ("ConfigMap", "binaryData"): "bytes",
@@ -77,9 +79,13 @@ class Walked:
     unknown: list[str] = field(default_factory=list)
 
 
-@cache
 def fields(model: type[Any]) -> dict[str, Field]:
     """A model's fields by JSON name."""
+    return _fields(cast(Hashable, model))
+
+
+@cache
+def _fields(model: Any) -> dict[str, Field]:
     raw: dict[str, str] = {}
     for base in reversed(model.__mro__):
         raw.update(getattr(base, "__annotations__", {}))
@@ -94,7 +100,12 @@ def fields(model: type[Any]) -> dict[str, Field]:
 
 def _type(model: type[Any], name: str, hint: Any, raw: str) -> Type:
     args = [a for a in typing.get_args(hint) if a is not type(None)]
-    for alias, kind in (("Quantity", "quantity"), ("IntOrString", "intstr"), ("MicroTime", "microtime"), ("Time", "time")):
+    for alias, kind in (
+        ("Quantity", "quantity"),
+        ("IntOrString", "intstr"),
+        ("MicroTime", "microtime"),
+        ("Time", "time"),
+    ):
         if raw.replace("Optional[", "").replace("List[", "").rstrip("]").rpartition(".")[2] == alias:
             return Type("list", Type(kind)) if "List[" in raw else Type(kind)
     if typing.get_origin(hint) is typing.Union and len(args) == 1:
@@ -126,7 +137,9 @@ def walk(model: type[Any], tree: Any) -> Walked:
     """Check a JSON tree against a model. The tree given is not changed."""
     found = Walked()
     if not isinstance(tree, dict):
-        found.errors.append(f"json: cannot unmarshal {scalars.json_name(tree)} into Go value of type {Type('struct', model=model).go}")
+        found.errors.append(
+            f"json: cannot unmarshal {scalars.json_name(tree)} into Go value of type {Type('struct', model=model).go}"
+        )
         return found
     found.tree = _struct(model, tree, "", "", found)
     return found

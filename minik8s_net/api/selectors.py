@@ -62,7 +62,12 @@ class LabelSelection:
 
 def _print(r: Requirement) -> str:
     values = ",".join(sorted(r.values))
-    simple = {"Exists": r.key, "DoesNotExist": f"!{r.key}", "Gt": f"{r.key}>{values}", "Lt": f"{r.key}<{values}"}
+    simple = {
+        "Exists": r.key,
+        "DoesNotExist": f"!{r.key}",
+        "Gt": f"{r.key}>{values}",
+        "Lt": f"{r.key}<{values}",
+    }
     if r.operator == "In" and len(r.values) == 1:
         return f"{r.key}={values}"
     return simple.get(r.operator) or f"{r.key} {'in' if r.operator == 'In' else 'notin'} ({values})"
@@ -70,12 +75,16 @@ def _print(r: Requirement) -> str:
 
 def from_selector(selector: Any) -> LabelSelection:
     """A metav1.LabelSelector, as a JSON tree or typed. None selects nothing: ask before calling; {} selects all."""
-    read = selector.get if isinstance(selector, Mapping) else lambda name: getattr(selector, name, None)
-    found = [Requirement(k, "In", frozenset((v,))) for k, v in (read("matchLabels") or {}).items()]
-    for term in read("matchExpressions") or ():
-        ask = term.get if isinstance(term, Mapping) else lambda name, t=term: getattr(t, name, None)
-        found.append(Requirement(str(ask("key")), str(ask("operator")), frozenset(ask("values") or ())))
+    labels = _read(selector, "matchLabels") or {}
+    found = [Requirement(k, "In", frozenset((v,))) for k, v in labels.items()]
+    for term in _read(selector, "matchExpressions") or ():
+        values = frozenset(_read(term, "values") or ())
+        found.append(Requirement(str(_read(term, "key")), str(_read(term, "operator")), values))
     return LabelSelection(tuple(found))
+
+
+def _read(thing: Any, name: str) -> Any:
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
 def matches(selector: Any, labels: Mapping[str, str] | None) -> bool:
@@ -133,7 +142,7 @@ def _requirement(tokens: list[str], at: int) -> tuple[Requirement, int]:
         raise _unparsable(f"found '{value}', expected: identifier")
     _check_value(key, value)
     if follows in "<>" and not re.fullmatch(r"-?[0-9]+", value):
-        detail = 'for \'Gt\', \'Lt\' operators, the value must be an integer'
+        detail = "for 'Gt', 'Lt' operators, the value must be an integer"
         raise bad_request(f'values[0][{key}]: Invalid value: "{value}": {detail}')
     return Requirement(key, _OPERATORS[follows], frozenset((value,))), at + 1 + bool(value)
 
@@ -181,7 +190,13 @@ FIELDS: dict[tuple[str, str], tuple[str, ...]] = {
                     "reason", "reportingComponent", "source", "type"),
     ("certificates.k8s.io", "CertificateSigningRequest"): ("spec.signerName",),
 }  # fmt: skip
-FIELDS["events.k8s.io", "Event"] = (*FIELDS["", "Event"], "regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid")
+FIELDS["events.k8s.io", "Event"] = (
+    *FIELDS["", "Event"],
+    "regarding.kind",
+    "regarding.name",
+    "regarding.namespace",
+    "regarding.uid",
+)
 
 
 def parse_fields(kind: Kind, text: str | None) -> Predicate:
@@ -194,7 +209,11 @@ def parse_fields(kind: Kind, text: str | None) -> Predicate:
         field, operator, value = match.groups()
         if field not in _EVERY and field not in FIELDS.get((kind.group, kind.kind), ()):
             detail = f"field label not supported: {field}"
-            raise bad_request(detail if kind.kind in ("Pod", "Node", "Namespace", "Event") else f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+            raise bad_request(
+                detail
+                if kind.kind in ("Pod", "Node", "Namespace", "Event")
+                else f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+            )
         terms.append((field, operator != "!=", re.sub(r"\\([,=\\])", r"\1", value)))
     return lambda tree: all((field_value(tree, f) == v) == equal for f, equal, v in terms)
 

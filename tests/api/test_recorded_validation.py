@@ -37,7 +37,9 @@ def _kind(path: str) -> kinds.Kind:
 
 
 def _create(kind: kinds.Kind, body: Any, strictness: str) -> tuple[dict[str, Any], list[str]]:
-    tree, warnings = strategy.decode(kind, body.encode() if isinstance(body, str) else json.dumps(body).encode(), strictness)
+    tree, warnings = strategy.decode(
+        kind, body.encode() if isinstance(body, str) else json.dumps(body).encode(), strictness
+    )
     if kind.namespaced:
         tree["metadata"].setdefault("namespace", "val")
     strategy.default(kind, tree)
@@ -50,7 +52,9 @@ def _update(kind: kinds.Kind, manifest: dict[str, Any], path: str) -> None:
     old, _ = _create(kind, manifest["created"], "Strict")
     sent = manifest["sent"]
     if kind.kind == "Service":
-        same = sent["clusterIP"] if "10.96.9.9" not in sent["clusterIP"] and sent["clusterIP"] != "None" else "10.96.1.1"
+        same = (
+            sent["clusterIP"] if "10.96.9.9" not in sent["clusterIP"] and sent["clusterIP"] != "None" else "10.96.1.1"
+        )
         old["spec"] |= {"clusterIP": same, "clusterIPs": [same]}
     if kind.kind == "Pod":
         volume, account = sent.get("volumes", []), "default"
@@ -87,7 +91,9 @@ def test_as_recorded(case: dict[str, Any]) -> None:
         assert got == want
     else:
         assert case["code"] in (200, 201), case["message"]
-        assert [f'299 - "{w}"'.replace('d "spec', 'd \\"spec').replace('o""', 'o\\""') for w in warnings] == case.get("warnings", [])
+        assert [f'299 - "{w}"'.replace('d "spec', 'd \\"spec').replace('o""', 'o\\""') for w in warnings] == case.get(
+            "warnings", []
+        )
 
 
 def test_every_case_is_accounted_for() -> None:

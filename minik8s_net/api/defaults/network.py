@@ -18,7 +18,10 @@ def default_service(service: Json) -> None:
     if spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
     if spec["sessionAffinity"] == "ClientIP":
-        fill(spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}), timeoutSeconds=AFFINITY_SECONDS)
+        fill(
+            spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}),
+            timeoutSeconds=AFFINITY_SECONDS,
+        )
     for port in spec.get("ports", []):
         fill(port, protocol="TCP")
         if port.get("targetPort") in (None, "", 0) and "port" in port:
@@ -43,7 +46,11 @@ def _addresses(spec: Json) -> None:
     if spec["type"] == "ExternalName":
         return
     headless_without_selector = spec.get("clusterIP") == "None" and not spec.get("selector")
-    fill(spec, ipFamilyPolicy="RequireDualStack" if headless_without_selector else "SingleStack", ipFamilies=["IPv4"])
+    fill(
+        spec,
+        ipFamilyPolicy="RequireDualStack" if headless_without_selector else "SingleStack",
+        ipFamilies=["IPv4"],
+    )
     if headless_without_selector and spec["ipFamilyPolicy"] == "RequireDualStack" and spec["ipFamilies"] == ["IPv4"]:
         spec["ipFamilies"] = ["IPv4", "IPv6"]
 

@@ -74,7 +74,14 @@ def default_job_spec(spec: Json) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
-    fill(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False, manualSelector=False)
+    fill(
+        spec,
+        parallelism=1,
+        backoffLimit=limit,
+        completionMode="NonIndexed",
+        suspend=False,
+        manualSelector=False,
+    )
     failure_policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
     fill(spec, podReplacementPolicy=failure_policy)
     if not spec["manualSelector"]:

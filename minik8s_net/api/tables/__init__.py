@@ -30,9 +30,7 @@ def _generic(obj: Json, now: datetime) -> list[Any]:
 GENERIC: Printer = ([NAME, AGE], _generic)
 
 
-def table(
-    kind: Kind, objects: Iterable[Json], include_object: str = "Metadata", now: datetime | None = None
-) -> Json:
+def table(kind: Kind, objects: Iterable[Json], include_object: str = "Metadata", now: datetime | None = None) -> Json:
     """A Table of these objects. `include_object`: Metadata (PartialObjectMetadata), Object (whole) or None.
 
     List metadata (resourceVersion, continue) is the caller's to fill in.
@@ -46,7 +44,11 @@ def table(
             row["object"] = obj
         elif include_object != "None":
             metadata = obj.get("metadata", {})
-            row["object"] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+            row["object"] = {
+                "kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+            }
         if pods.finished(kind.kind, obj):
             row["conditions"] = [pods.COMPLETED]
         rows.append(row)

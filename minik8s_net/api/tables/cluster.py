@@ -24,7 +24,8 @@ def node_cells(node: Json, now: datetime) -> list[Any]:
     addresses = node.get("status", {}).get("addresses", [])
     by_type = {a.get("type"): a.get("address") for a in reversed(addresses)}
     named = [info.get(f) or "<unknown>" for f in ("osImage", "kernelVersion", "containerRuntimeVersion")]
-    return [name_of(node), state, ",".join(sorted(roles - {""})) or NONE, age_of(node, now), info.get("kubeletVersion", ""),
+    return [name_of(node), state, ",".join(sorted(roles - {""})) or NONE, age_of(node, now),
+            info.get("kubeletVersion", ""),
             by_type.get("InternalIP", NONE), by_type.get("ExternalIP", NONE), *named]  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def role_binding_cells(obj: Json, now: datetime) -> list[Any]:
 def claim_cells(obj: Json, now: datetime) -> list[Any]:
     spec, status = obj.get("spec", {}), obj.get("status", {})
     modes = ",".join("".join(c for c in m if c.isupper()) for m in status.get("accessModes", []))
-    return [name_of(obj), status.get("phase", ""), spec.get("volumeName", ""), status.get("capacity", {}).get("storage", ""),
+    return [name_of(obj), status.get("phase", ""), spec.get("volumeName", ""),
+            status.get("capacity", {}).get("storage", ""),
             modes, spec.get("storageClassName", ""), spec.get("volumeAttributesClassName", "<unset>"), age_of(obj, now),
             spec.get("volumeMode", "<unset>")]  # fmt: skip
 

@@ -33,7 +33,13 @@ AGE = Column("Age", description="The time since the object was created.")
 
 def definitions(columns: list[Column]) -> list[Json]:
     return [
-        {"name": c.name, "type": c.type, "format": c.format, "description": c.description or c.name, "priority": c.priority}
+        {
+            "name": c.name,
+            "type": c.type,
+            "format": c.format,
+            "description": c.description or c.name,
+            "priority": c.priority,
+        }
         for c in columns
     ]
 

@@ -70,7 +70,14 @@ def ingress_cells(obj: Json, now: datetime) -> list[Any]:
     points = obj.get("status", {}).get("loadBalancer", {}).get("ingress", [])
     address = ",".join(str(p.get("ip") or p.get("hostname") or "") for p in points)
     ports = "80, 443" if spec.get("tls") else "80"
-    return [name_of(obj), spec.get("ingressClassName") or NONE, _short(hosts, "*"), address, ports, age_of(obj, now)]
+    return [
+        name_of(obj),
+        spec.get("ingressClassName") or NONE,
+        _short(hosts, "*"),
+        address,
+        ports,
+        age_of(obj, now),
+    ]
 
 
 PRINTERS = {

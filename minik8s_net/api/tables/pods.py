@@ -9,7 +9,12 @@ from minik8s_net.api import times
 from minik8s_net.api.tables.columns import NONE, age_of, columns, condition, container_cells, labels, name_of
 
 Json = dict[str, Any]
-COMPLETED = {"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}
+COMPLETED = {
+    "type": "Completed",
+    "status": "True",
+    "reason": "Succeeded",
+    "message": "The pod has completed successfully.",
+}
 POD_COLUMNS = columns(
     "Name", "Ready", "Status", "Restarts", "Age", also=("IP", "Node", "Nominated Node", "Readiness Gates")
 )

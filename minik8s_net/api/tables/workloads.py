@@ -7,7 +7,14 @@ from typing import Any
 
 from minik8s_net.api import times
 from minik8s_net.api.tables.columns import (
-    NONE, age_of, columns, condition, container_cells, labels, name_of, selector,
+    NONE,
+    age_of,
+    columns,
+    condition,
+    container_cells,
+    labels,
+    name_of,
+    selector,
 )  # fmt: skip
 
 Json = dict[str, Any]
@@ -44,7 +51,13 @@ def stateful_set_cells(obj: Json, now: datetime) -> list[Any]:
 
 def daemon_set_cells(obj: Json, now: datetime) -> list[Any]:
     spec = obj.get("spec", {})
-    counts = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    counts = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
     nodes = labels(spec.get("template", {}).get("spec", {}).get("nodeSelector"))
     return [name_of(obj), *(_number(obj, c) for c in counts), nodes, age_of(obj, now), *_template(obj),
             selector(spec.get("selector"))]  # fmt: skip

@@ -15,6 +15,10 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+HEADER_ERROR = (
+    "a valid HTTP header must consist of alphanumeric characters or '-' "
+    "(e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"
+)
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -64,7 +68,11 @@ def _container(container: Json, path: str, rules: ContainerRules) -> list[FieldE
     for hook, handler in container.get("lifecycle", {}).items():
         if isinstance(handler, dict):
             errors += _handler(handler, f"{path}.lifecycle.{hook}")
-    errors += one_of(f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy", ""), ("FallbackToLogsOnError", "File"))
+    errors += one_of(
+        f"{path}.terminationMessagePolicy",
+        container.get("terminationMessagePolicy", ""),
+        ("FallbackToLogsOnError", "File"),
+    )
     errors += one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy", ""), PULL_POLICIES)
     errors += _ports(container.get("ports", []), f"{path}.ports", rules)
     errors += _env(container, path) + _mounts(container.get("volumeMounts", []), f"{path}.volumeMounts", rules)
@@ -76,7 +84,11 @@ def _init_container(container: Json, path: str) -> list[FieldError]:
     if policy is not None and policy != "Always":
         return [unsupported(f"{path}.restartPolicy", policy, ("Always",))]
     forbidden = [f for f in ("lifecycle", *PROBES) if f in container]
-    return [prohibited(f"{path}.{f}", "may not be set for init containers without restartPolicy=Always") for f in forbidden if not policy]
+    return [
+        prohibited(f"{path}.{f}", "may not be set for init containers without restartPolicy=Always")
+        for f in forbidden
+        if not policy
+    ]
 
 
 def _ports(ports: list[Json], path: str, rules: ContainerRules) -> list[FieldError]:
@@ -97,7 +109,9 @@ def _ports(ports: list[Json], path: str, rules: ContainerRules) -> list[FieldErr
         if host:
             errors += [bad_value(f"{at}.hostPort", host, e) for e in names.port_number(host)]
             if rules.host_network and host != number:
-                errors.append(bad_value(f"{at}.hostPort", host, "must match `containerPort` when `hostNetwork` is true"))
+                errors.append(
+                    bad_value(f"{at}.hostPort", host, "must match `containerPort` when `hostNetwork` is true")
+                )
         if port.get("protocol", "") not in PROTOCOLS:
             errors.append(unsupported(f"{at}.protocol", port.get("protocol", ""), PROTOCOLS))
     return errors
@@ -195,7 +209,13 @@ def _mounts(mounts: list[Json], path: str, rules: ContainerRules) -> list[FieldE
 def _probe(probe: Json, path: str, kind: str) -> list[FieldError]:
     errors = _handler(probe, path)
     errors += not_negative(
-        probe, path, "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"
+        probe,
+        path,
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
     )
     if kind != "readinessProbe" and probe.get("successThreshold", 1) != 1:
         errors.append(bad_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
@@ -217,7 +237,13 @@ def _handler(handler: Json, path: str) -> list[FieldError]:
         errors += one_of(f"{at}.scheme", body.get("scheme", ""), ("HTTP", "HTTPS"))
         for header in body.get("httpHeaders", []):
             if not all(c.isalnum() or c == "-" for c in header.get("name", "") or "!"):
-                errors.append(bad_value(f"{at}.httpHeaders", header.get("name", ""), "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"))
+                errors.append(
+                    bad_value(
+                        f"{at}.httpHeaders",
+                        header.get("name", ""),
+                        HEADER_ERROR,
+                    )
+                )
     if given[0] in ("tcpSocket", "grpc"):
         port = body.get("port", 0)
         errors += [bad_value(f"{at}.port", port, e) for e in names.port_or_name(port)]

@@ -25,7 +25,9 @@ def validate_metadata(kind: Kind, tree: Json) -> list[FieldError]:
     errors: list[FieldError] = []
     rule = NAME_RULES.get(kind.kind, names.dns_subdomain)
     if generated := metadata.get("generateName"):
-        errors += [bad_value("metadata.generateName", generated, e) for e in rule(generated.removesuffix("-") or generated)]
+        errors += [
+            bad_value("metadata.generateName", generated, e) for e in rule(generated.removesuffix("-") or generated)
+        ]
     name = metadata.get("name")
     if not name:
         errors.append(required("metadata.name", "name or generateName is required"))
@@ -75,7 +77,11 @@ def validate_selector(selector: Json, path: str) -> list[FieldError]:
     """A metav1.LabelSelector."""
     errors = validate_labels(selector.get("matchLabels", {}), f"{path}.matchLabels")
     for i, term in enumerate(selector.get("matchExpressions", [])):
-        at, operator, values = f"{path}.matchExpressions[{i}]", term.get("operator", ""), term.get("values", [])
+        at, operator, values = (
+            f"{path}.matchExpressions[{i}]",
+            term.get("operator", ""),
+            term.get("values", []),
+        )
         if operator in ("In", "NotIn") and not values:
             errors.append(required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
         elif operator in ("Exists", "DoesNotExist") and values:
@@ -99,7 +105,9 @@ def validate_metadata_update(kind: Kind, new: Json, old: Json) -> list[FieldErro
     added = [f for f in mine.get("finalizers", []) if f not in was.get("finalizers", [])]
     if was.get("deletionTimestamp") and added:
         detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
-        errors.append(prohibited("metadata.finalizers", detail.replace("[", "[]string{").replace("]", "}").replace("'", '"')))
+        errors.append(
+            prohibited("metadata.finalizers", detail.replace("[", "[]string{").replace("]", "}").replace("'", '"'))
+        )
     return errors
 
 

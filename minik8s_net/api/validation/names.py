@@ -133,7 +133,11 @@ def config_key(value: str) -> list[str]:
     errors = _too_long(value, 253)
     if not re.fullmatch(_CONFIG_KEY, value):
         message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-        errors.append(_regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name").replace(",  or 'KEY_NAME'", ",  or 'KEY_NAME'"))
+        errors.append(
+            _regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name").replace(
+                ",  or 'KEY_NAME'", ",  or 'KEY_NAME'"
+            )
+        )
     if value in (".", ".."):
         errors.append(f"must not be '{value}'")
     return errors

@@ -6,7 +6,15 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from minik8s_net.api.errors import FieldError, bad_value, duplicate, prohibited, required, too_long, unsupported
+from minik8s_net.api.errors import (
+    FieldError,
+    bad_value,
+    duplicate,
+    prohibited,
+    required,
+    too_long,
+    unsupported,
+)
 from minik8s_net.api.validation import names
 from minik8s_net.api.validation.meta import one_of, validate_selector
 
@@ -28,7 +36,9 @@ def validate_node(node: Json) -> list[FieldError]:
     for i, taint in enumerate(spec.get("taints", [])):
         path, key, effect = f"spec.taints[{i}]", taint.get("key", ""), taint.get("effect", "")
         errors += [bad_value(f"{path}.key", key, e) for e in names.qualified_name(key)]
-        errors += [bad_value(f"{path}.value", taint.get("value", ""), e) for e in names.label_value(taint.get("value", ""))]
+        errors += [
+            bad_value(f"{path}.value", taint.get("value", ""), e) for e in names.label_value(taint.get("value", ""))
+        ]
         errors += one_of(f"{path}.effect", effect, EFFECTS)
         if (key, effect) in seen:
             errors.append(duplicate(path, f"{key}:{effect}"))
@@ -39,7 +49,7 @@ def validate_node(node: Json) -> list[FieldError]:
 
 
 def validate_event(event: Json) -> list[FieldError]:
-    involved = event.get("involvedObject", event.get("regarding", {}))
+    involved = event.get("involvedObject") or event.get("regarding") or {}
     mine, theirs = event.get("metadata", {}).get("namespace"), involved.get("namespace", "")
     if theirs and theirs != mine:
         return [bad_value("involvedObject.namespace", theirs, "does not match event.namespace")]
@@ -55,7 +65,7 @@ def validate_config_map(obj: Json) -> list[FieldError]:
     for field, values in (("data", data), ("binaryData", binary)):
         for key in values:
             errors += [bad_value(f"{field}[{key}]", key, e) for e in names.config_key(key)]
-    errors += [bad_value(f"data[{k}]", k, f"duplicate of key present in binaryData") for k in data if k in binary]
+    errors += [bad_value(f"data[{k}]", k, "duplicate of key present in binaryData") for k in data if k in binary]
     return [*errors, too_long("", MAX_DATA)] if size > MAX_DATA else errors
 
 
@@ -69,7 +79,9 @@ def validate_secret(obj: Json) -> list[FieldError]:
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
         errors += [required("data[username]"), required("data[password]")]
     account = "kubernetes.io/service-account.name"
-    if kind == "kubernetes.io/service-account-token" and not obj.get("metadata", {}).get("annotations", {}).get(account):
+    if kind == "kubernetes.io/service-account-token" and not obj.get("metadata", {}).get("annotations", {}).get(
+        account
+    ):
         errors.append(required(f"metadata.annotations[{account}]"))
     return errors
 

@@ -30,7 +30,9 @@ def validate_template(template: Json, path: str) -> list[FieldError]:
     spec = template.get("spec", {})
     errors += validate_spec(spec, f"{path}.spec")
     if spec.get("ephemeralContainers"):
-        errors.append(prohibited(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))
+        errors.append(
+            prohibited(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
+        )
     return errors
 
 
@@ -48,7 +50,9 @@ def validate_spec(spec: Json, path: str) -> list[FieldError]:
         errors += [bad_value(f"{path}.hostAliases.ip", alias.get("ip", ""), e) for e in names.ip(alias.get("ip", ""))]
         for j, host in enumerate(alias.get("hostnames", [])):
             at = f"{path}.hostAliases[{i}].hostnames[{j}]"
-            errors += [bad_value(at.replace(f"[{i}]", "").replace(f"[{j}]", ""), host, e) for e in names.dns_subdomain(host)]
+            errors += [
+                bad_value(at.replace(f"[{i}]", "").replace(f"[{j}]", ""), host, e) for e in names.dns_subdomain(host)
+            ]
     return errors + _readiness_gates(spec, path) + _spread(spec, path)
 
 
@@ -72,7 +76,9 @@ def _seconds(spec: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
-        errors.append(bad_value(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
+        errors.append(
+            bad_value(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
+        )
     return errors + not_negative(spec, path, "terminationGracePeriodSeconds")
 
 
@@ -107,7 +113,7 @@ def _toleration(toleration: Json, path: str) -> list[FieldError]:
     if key:
         errors += [bad_value(f"{path}.key", key, e) for e in names.qualified_name(key)]
     if not key and operator != "Exists":
-        detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\""
+        detail = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
         errors.append(bad_value(f"{path}.operator", toleration.get("operator", ""), detail))
     effect = toleration.get("effect", "")
     if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":

@@ -55,7 +55,11 @@ def _container_count(spec: Json, was: Json) -> list[FieldError]:
 
 
 def _deadline(spec: Json, was: Json) -> list[FieldError]:
-    path, new, old = "spec.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds")
+    path, new, old = (
+        "spec.activeDeadlineSeconds",
+        spec.get("activeDeadlineSeconds"),
+        was.get("activeDeadlineSeconds"),
+    )
     if old is None or new == old:
         return []
     if new is None:

@@ -22,7 +22,11 @@ def validate_service(service: Json) -> list[FieldError]:
     errors = _ports_given(spec)
     if kind == "LoadBalancer":
         errors += [
-            bad_value(f"spec.ports[{i}].port", 10250, "may not expose port 10250 externally since it is used by kubelet")
+            bad_value(
+                f"spec.ports[{i}].port",
+                10250,
+                "may not expose port 10250 externally since it is used by kubelet",
+            )
             for i, p in enumerate(spec.get("ports", []))
             if p.get("port") == 10250
         ]
@@ -96,7 +100,9 @@ def _node_ports(ports: list[Json]) -> list[FieldError]:
         elif number:
             seen.add(key)
         if number and number not in NODE_PORTS:
-            detail = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+            detail = (
+                f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+            )
             errors.append(bad_value(path, number, detail))
     return errors
 
@@ -194,7 +200,9 @@ def special_address(address: str, path: str) -> list[FieldError]:
     if ip.is_link_local:
         errors.append(bad_value(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
     if ip.is_multicast and str(ip).startswith(("224.0.0.", "ff02:")):
-        errors.append(bad_value(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
+        errors.append(
+            bad_value(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+        )
     return errors
 
 

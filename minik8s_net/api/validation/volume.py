@@ -11,7 +11,16 @@ from minik8s_net.api.validation.container import field_path
 from minik8s_net.api.validation.meta import one_of
 
 Json = dict[str, Any]
-HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+HOST_PATH_TYPES = (
+    "",
+    "BlockDevice",
+    "CharDevice",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
+    "Socket",
+)
 
 
 def validate_volumes(volumes: list[Json], path: str) -> tuple[set[str], list[FieldError]]:

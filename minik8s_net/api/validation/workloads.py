@@ -44,7 +44,9 @@ def validate_deployment(obj: Json) -> list[FieldError]:
     strategy = spec.get("strategy", {})
     rolling = strategy.get("rollingUpdate")
     if strategy.get("type") not in ("Recreate", "RollingUpdate"):
-        shown = Go(f'apps.DeploymentStrategy{{Type:"{strategy.get("type", "")}", RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}}')
+        shown = Go(
+            f'apps.DeploymentStrategy{{Type:"{strategy.get("type", "")}", RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}}'
+        )
         errors.append(unsupported("spec.strategy", shown, ("Recreate", "RollingUpdate")))
     elif strategy["type"] == "Recreate" and rolling is not None:
         detail = "may not be specified when strategy `type` is 'Recreate'"
@@ -119,7 +121,13 @@ def validate_job(obj: Json) -> list[FieldError]:
 
 
 def _job_spec(spec: Json, path: str) -> list[FieldError]:
-    fields = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+    fields = (
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    )
     errors = not_negative(spec, path, *fields)
     errors += validate_selector(spec.get("selector", {}), f"{path}.selector")
     if "completionMode" in spec:
@@ -152,7 +160,9 @@ def _immutable(*fields: str) -> Callable[[Json, Json], list[FieldError]]:
     def check(new: Json, old: Json) -> list[FieldError]:
         spec, was = new.get("spec", {}), old.get("spec", {})
         return [
-            bad_value(f"spec.{f}", Go(_go(spec.get(f))), "field is immutable") for f in fields if spec.get(f) != was.get(f)
+            bad_value(f"spec.{f}", Go(_go(spec.get(f))), "field is immutable")
+            for f in fields
+            if spec.get(f) != was.get(f)
         ]
 
     return check
@@ -164,7 +174,11 @@ def _go(value: Any) -> str:
 
     if isinstance(value, dict) and set(value) <= {"matchLabels", "matchExpressions"}:
         labels = Go.map(value.get("matchLabels", {}))
-        terms = json.dumps(value.get("matchExpressions")) if value.get("matchExpressions") else "[]v1.LabelSelectorRequirement(nil)"
+        terms = (
+            json.dumps(value.get("matchExpressions"))
+            if value.get("matchExpressions")
+            else "[]v1.LabelSelectorRequirement(nil)"
+        )
         return f"&v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{terms}}}"
     return json.dumps(value)
 
