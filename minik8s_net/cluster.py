@@ -3,7 +3,7 @@
     with Cluster.up(nodes=2) as c:
         c.apply("web.yaml")
         c.wait("pod/web")
-        print(c.exec("client", "wget -qO- http://my-service"))
+        print(c.exec("client", "curl -s http://my-service"))
 
 Everything goes over the Kubernetes API, so the same code runs against a real cluster (`Cluster.connect()`); only what
 needs the kernel (`shell`, `topology`'s links) needs a cluster of ours.
@@ -119,7 +119,9 @@ class Cluster:
                 wait_for(self.api, path, "delete", wait)
         return paths
 
-    def wait(self, target: str, condition: str = "condition=Ready", namespace: str | None = None, timeout: float = 30.0) -> Any:
+    def wait(
+        self, target: str, condition: str = "condition=Ready", namespace: str | None = None, timeout: float = 30.0
+    ) -> Any:
         """`wait("pod/web")`; condition as in `minik8s wait --for`. Raises TimeoutError saying what was seen last."""
         kind, _, name = target.partition("/")
         path = self.api.resource(kind).path(namespace or self.api.namespace, name)
@@ -135,7 +137,9 @@ class Cluster:
         argv = shlex.split(command) if isinstance(command, str) else command
         return exec_client.run(self.api, namespace or self.api.namespace, pod, argv, container, stdin)
 
-    def logs(self, pod: str, *, container: str | None = None, namespace: str | None = None, tail: int | None = None) -> str:
+    def logs(
+        self, pod: str, *, container: str | None = None, namespace: str | None = None, tail: int | None = None
+    ) -> str:
         """What the container printed so far."""
         path = self.api.resource("pods").path(namespace or self.api.namespace, pod, "log")
         query = {"container": container, "tailLines": tail}

@@ -1,13 +1,13 @@
 """Where a cluster keeps what must survive: one folder per cluster, 0700, removed by `down`.
 
-    NAME/cluster.json      the configuration it was made with
-    NAME/owned.json        what we own outside the folder (processes, names in /run/netns): see boot/record.py
-    NAME/store.db          the objects (SQLite)
-    NAME/pki/              our CA and the API server's certificate
-    NAME/kubeconfig        0600
-    NAME/ipam/NODE/ADDR    one file per leased pod address
-    NAME/pods/UID/         a pod's volumes and logs (logs/CONTAINER/ATTEMPT.log)
-    NAME/log/              controller.log, runtime.log, supervisor.log
+NAME/cluster.json      the configuration it was made with
+NAME/owned.json        what we own outside the folder (processes, names in /run/netns): see boot/record.py
+NAME/store.db          the objects (SQLite)
+NAME/pki/              our CA and the API server's certificate
+NAME/kubeconfig        0600
+NAME/ipam/NODE/ADDR    one file per leased pod address
+NAME/pods/UID/         a pod's volumes and logs (logs/CONTAINER/ATTEMPT.log)
+NAME/log/              controller.log, runtime.log, supervisor.log
 """
 
 from __future__ import annotations

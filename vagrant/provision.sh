@@ -8,7 +8,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends \
-    python3 python3-venv iptables ipset nftables conntrack iproute2 iputils-ping busybox-static tcpdump dnsutils uidmap make
+    python3 python3-venv iptables ipset nftables conntrack iproute2 iputils-ping curl tcpdump dnsutils uidmap make
 mkdir -p "$target"
 cp -a "$source"/. "$target"/
 python3 -m venv "$target/.venv"

@@ -18,13 +18,13 @@ def endpoints(c: Cluster) -> Verdict:
 
 @check("a connection to http://shop is answered", hint="targetPort is the port on which the pods listen: 8080")
 def answered(c: Cluster) -> Verdict:
-    got = c.exec("customer", "busybox wget -q -O - -T 2 http://shop/hostname")
+    got = c.exec("customer", "curl -s -m 2 http://shop/hostname")
     return Verdict("the name of a shop pod", got.stdout or got.stderr.strip(), got.stdout in PODS)
 
 
 @check("connections spread evenly over the three pods", hint="each of n endpoints should get 1/n of the connections")
 def spread(c: Cluster) -> Verdict:
-    loop = f"for i in $(seq {TRIES}); do busybox wget -q -O - -T 2 http://shop/hostname; echo; done"
+    loop = f"for i in $(seq {TRIES}); do curl -s -m 2 http://shop/hostname; echo; done"
     share = Counter(c.exec("customer", ["sh", "-c", loop]).stdout.split())
     mean, sigma = TRIES / 3, (TRIES * 1 / 3 * 2 / 3) ** 0.5
     even = set(share) == set(PODS) and all(abs(n - mean) < 4 * sigma for n in share.values())

@@ -85,7 +85,9 @@ class Controller:
 
         for controller in all_controllers(client, config, pki.ca.read_text()):
             tasks.create_task(controller.run(), name=type(controller).__name__)
-        nodes = NodeManager(self.config, self.state, client, runtime, kubelets, PolicyIndex(client), fabric, tokens, pki)
+        nodes = NodeManager(
+            self.config, self.state, client, runtime, kubelets, PolicyIndex(client), fabric, outside, tokens, pki
+        )
         tasks.create_task(nodes.run(), name="nodes")
         await nodes.synced()
         self._step(f"{len(nodes.names())} nodes: namespaces, bridges, routes, rules, kubelets")

@@ -237,7 +237,7 @@ def _publish_context(state: State, config: ClusterConfig) -> None:
 
 def _end(state: State) -> None:
     """End the cluster's processes. The runtime goes last and takes every container and namespace with it."""
-    from ..runtime.daemon import remove_names
+    from ..runtime.names import remove_names
 
     owned = Record(state).read()
     patience: dict[str, tuple[tuple[int, float], ...]] = {

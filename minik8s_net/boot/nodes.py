@@ -13,6 +13,7 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from ..apiserver.pki import Pki
 from ..apiserver.tokens import Tokens
+from ..cni.fabric import ensure_ways_to_pods
 from ..cni.node import ensure_node, remove_node
 from ..cni.peers import ensure_peers
 from ..cni.pod import Cni
@@ -46,10 +47,10 @@ class NodeManager:
 
     def __init__(
         self, config: ClusterConfig, state: State, client: Client, runtime: RuntimeClient, kubelets: NodeKubelets,
-        policies: PolicyIndex, fabric: Netns, tokens: Tokens, pki: Pki,
+        policies: PolicyIndex, fabric: Netns, outside: Netns, tokens: Tokens, pki: Pki,
     ) -> None:  # fmt: skip
         self._config, self._state, self._client, self._runtime = config, state, client, runtime
-        self._kubelets, self._policies, self._fabric = kubelets, policies, fabric
+        self._kubelets, self._policies, self._fabric, self._outside = kubelets, policies, fabric, outside
         self._tokens, self._ca = tokens, pki.ca.read_text()
         self._agents: dict[str, Agents] = {}
         self._loop: Reconciler[str] = Reconciler("nodes", self._reconcile)
@@ -96,7 +97,7 @@ class NodeManager:
         proxier = Proxier(self._config, name, node_ip, self._client, netns, self._config.proxy_mode)
         enforcer = Enforcer(self._config, name, self._policies, netns)
         kubelet = Kubelet(
-            self._config, self._state, name, self._client, self._runtime, self._cni, netns,
+            self._config, self._state, name, self._client, self._runtime, self._cni.at(netns), netns,
             enforcer.ready, self._token, self._ca,
         )  # fmt: skip
         tasks = [asyncio.create_task(part.run(), name=f"{name}:{type(part).__name__}")
@@ -124,7 +125,9 @@ class NodeManager:
         for agents in self._agents.values():
             peers = [i for i in indexes if i != agents.index]
             await ensure_peers(self._config, agents.netns, agents.index, peers)
+        await ensure_ways_to_pods(self._config, self._fabric, self._outside, indexes)
 
     def _token(self, pod: Pod) -> str:
-        assert pod.metadata and pod.metadata.namespace and pod.spec
-        return self._tokens.service_account(pod.metadata.namespace, pod.spec.serviceAccountName or "default", pod)
+        assert pod.metadata and pod.metadata.namespace and pod.metadata.name and pod.metadata.uid and pod.spec
+        account = pod.spec.serviceAccountName or "default"
+        return self._tokens.service_account(pod.metadata.namespace, account, pod=(pod.metadata.name, pod.metadata.uid))

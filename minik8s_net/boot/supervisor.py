@@ -20,6 +20,7 @@ from types import FrameType
 
 from ..config import ClusterConfig
 from ..runtime import daemon as runtime
+from ..runtime.names import remove_names
 from ..state import State
 from .record import Process, Record, locked
 
@@ -59,7 +60,7 @@ class Supervisor:
         controller = self.record.set("controller", child.pid)
         if not z:
             self._note_start("runtime")
-            runtime.remove_names(self.state)
+            remove_names(self.state)
             try:
                 z = self.record.set("runtime", runtime.start(self.state, self.config.name))
             except Exception as error:

@@ -44,7 +44,7 @@ def run(argv: list[str] | None = None) -> None:
 
 def _load(target: str) -> Callable[[argparse.Namespace], int]:
     module, function = target.split(":")
-    loaded: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"..{module}", __name__), function)
+    loaded: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"minik8s_net.{module}"), function)
     return loaded
 
 

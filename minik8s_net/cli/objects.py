@@ -178,7 +178,14 @@ def _targets(api: Api, words: list[str]) -> Iterator[tuple[Resource, str | None]
 
 
 def _print_table(
-    api: Api, resource: Resource, path: str, args: argparse.Namespace, several: bool, *, show_namespace: bool, named: bool
+    api: Api,
+    resource: Resource,
+    path: str,
+    args: argparse.Namespace,
+    several: bool,
+    *,
+    show_namespace: bool,
+    named: bool,
 ) -> None:
     answer = api.request("GET", path, query={"labelSelector": args.selector}, accept=TABLE)
     rows = answer.get("rows") or []

@@ -68,7 +68,7 @@ def enter(cluster: str, place: str) -> None:
 
 def netns_name(cluster: str, place: str) -> str:
     """`node-1` -> `minik8s.node-1`; `pod/web`, `shop/pod/web` -> `minik8s.shop.web`."""
-    from ..runtime.names import pod_netns_name
+    from ..runtime.sandbox import netns_name as pod_netns_name
 
     parts = place.split("/")
     if parts[-2:-1] in (["pod"], ["pods"], ["po"]):

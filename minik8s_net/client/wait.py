@@ -55,12 +55,16 @@ def holds(obj: Json, condition: str) -> bool:
         for part in field.strip("{}.'").split("."):
             at = at.get(part) if isinstance(at, dict) else None
         return str(at) == value
-    raise ValueError(f'unrecognized condition: "{condition}"; use delete, create, condition=TYPE or jsonpath={{…}}=VALUE')
+    raise ValueError(
+        f'unrecognized condition: "{condition}"; use delete, create, condition=TYPE or jsonpath={{…}}=VALUE'
+    )
 
 
 def _last(seen: Json | None) -> str:
     if seen is None:
         return "it does not exist"
     conditions = seen.get("status", {}).get("conditions") or []
-    states = ", ".join(f"{c['type']}={c['status']}" + (f" ({c['reason']})" if c.get("reason") else "") for c in conditions)
+    states = ", ".join(
+        f"{c['type']}={c['status']}" + (f" ({c['reason']})" if c.get("reason") else "") for c in conditions
+    )
     return f"last seen: {states or 'no conditions'}"

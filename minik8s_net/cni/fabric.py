@@ -6,7 +6,8 @@ there is no way out of a cluster. Without a default route a Service address coul
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
 
 from ..config import ClusterConfig
 from ..kernel import rtnetlink, sysctl
@@ -45,6 +46,29 @@ def _announce(config: ClusterConfig, announced: dict[str, int]) -> list[str]:
     wanted = [Route(f"{ip}/32", UPLINK, str(config.node_ip(index))) for ip, index in announced.items()]
     pool = config.load_balancer_pool
     present = [r for r in rtnetlink.routes() if r.dst.endswith("/32") and IPv4Address(r.dst[:-3]) in pool]
+    stale = [r for r in present if r.dst not in {w.dst for w in wanted}]
+    remove(Wanted(routes=stale))
+    return [f"delete route {r.dst}" for r in stale] + ensure(Wanted(routes=wanted))
+
+
+async def ensure_ways_to_pods(
+    config: ClusterConfig, fabric: Netns, outside: Netns, indexes: Iterable[int]
+) -> list[str]:
+    """Give the fabric itself and `outside` the ways to the pods of exactly these nodes.
+
+    Nothing is translated on the way out of a node, so whoever a pod talks to must know the way back to the pod's address.
+    """
+    there = sorted(indexes)
+    return [
+        *await fabric.run(_ways, config, FABRIC_BRIDGE, there),
+        *await outside.run(_ways, config, UPLINK, there),
+    ]
+
+
+def _ways(config: ClusterConfig, device: str, indexes: list[int]) -> list[str]:
+    wanted = [Route(str(config.node_pod_cidr(i)), device, str(config.node_ip(i))) for i in indexes]
+    pods = IPv4Network(config.pod_cidr)
+    present = [r for r in rtnetlink.routes() if r.via and r.dst != "default" and IPv4Network(r.dst).subnet_of(pods)]
     stale = [r for r in present if r.dst not in {w.dst for w in wanted}]
     remove(Wanted(routes=stale))
     return [f"delete route {r.dst}" for r in stale] + ensure(Wanted(routes=wanted))

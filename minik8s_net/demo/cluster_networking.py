@@ -15,16 +15,19 @@ def unique_addresses(stage: Stage) -> list[Finding]:
     pods = stage.cluster.get("pods", namespace="*")
     own = {f"{p.metadata.namespace}/{p.metadata.name}": p.status.podIP for p in pods}
     listed = ", ".join(f"{name.split('/')[1]} {ip}" for name, ip in own.items() if name.startswith("default/"))
-    return [Finding("read every pod's address", listed, len(set(own.values())) == len(own) and None not in own.values())]
+    return [
+        Finding("read every pod's address", listed, len(set(own.values())) == len(own) and None not in own.values())
+    ]
 
 
 @section.statement(
-    "1.2", "allows Pods to communicate with each other directly, as well as with services, nodes, and external resources"
+    "1.2",
+    "allows Pods to communicate with each other directly, as well as with services, nodes, and external resources",
 )
 def everything_reached(stage: Stage) -> list[Finding]:
     web, node = stage.ip("web-2"), stage.cluster.get("node", "node-2").status.addresses[0].address
     to_pod = stage.fetch("client", f"http://{web}:8080/hostname")
-    to_service = stage.run("client", "busybox", "nc", "-w", "2", "kubernetes.default", "443", "-e", "true")
+    to_service = stage.run("client", "curl", "-sk", "-m", "2", "-o", "/dev/null", "https://kubernetes.default")
     to_node = stage.run("client", "ping", "-c", "1", "-W", "2", node)
     outside = "172.18.0.2"
     to_outside = stage.run("client", "ping", "-c", "1", "-W", "2", outside)
@@ -49,16 +52,17 @@ def across_nodes(stage: Stage) -> list[Finding]:
     ]
 
 
-@section.statement(
-    "1.4", "all Pods can communicate with each other without Network Address Translation (NAT)"
-)
+@section.statement("1.4", "all Pods can communicate with each other without Network Address Translation (NAT)")
 def no_nat(stage: Stage) -> list[Finding]:
     findings = []
     for server, where in (("web-1", "the same node"), ("web-2", "another node")):
         seen = stage.fetch("client", f"http://{stage.ip(server)}:8080/clientip").stdout.rpartition(":")[0]
         findings.append(
-            Finding(f"{server} ({where}) is asked who its client is", f"{seen}; client's pod IP is {stage.ip('client')}",
-                    seen == stage.ip("client"))  # fmt: skip
+            Finding(
+                f"{server} ({where}) is asked who its client is",
+                f"{seen}; client's pod IP is {stage.ip('client')}",
+                seen == stage.ip("client"),
+            )  # fmt: skip
         )
     return findings
 

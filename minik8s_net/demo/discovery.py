@@ -12,7 +12,8 @@ section = Section("Service Discovery & Pod IP Assignment", [])
 
 
 @section.statement(
-    "4.1", "Service discovery allows Pods to find and communicate with other Pods or Services without knowing their IP addresses."
+    "4.1",
+    "Service discovery allows Pods to find and communicate with other Pods or Services without knowing their IP addresses.",
 )
 def discovery(stage: Stage) -> list[Finding]:
     answer = stage.fetch("client", "http://my-service/hostname")
@@ -23,14 +24,17 @@ def discovery(stage: Stage) -> list[Finding]:
     "4.2", "The service name resolves to the service's Cluster IP, which routes traffic to the appropriate Pods."
 )
 def routing(stage: Stage) -> list[Finding]:
-    script = "for i in $(seq 20); do busybox wget -q -O - -T 2 http://my-service/hostname; echo; done"
+    script = "for i in $(seq 20); do curl -s -m 2 http://my-service/hostname; echo; done"
     share = Counter(stage.run("client", "sh", "-c", script).stdout.split())
     slices = stage.cluster.get("endpointslices", labels="kubernetes.io/service-name=my-service")
     ends = sorted(a for s in slices for e in s.endpoints for a in e.addresses)
     pods = sorted([stage.ip("web-1"), stage.ip("web-2")])
     return [
-        Finding("20 requests to my-service", ", ".join(f"{k} {v}x" for k, v in sorted(share.items())),
-                set(share) == {"web-1", "web-2"}),  # fmt: skip
+        Finding(
+            "20 requests to my-service",
+            ", ".join(f"{k} {v}x" for k, v in sorted(share.items())),
+            set(share) == {"web-1", "web-2"},
+        ),  # fmt: skip
         Finding("its EndpointSlice lists the pods with app=my-app, no other", ", ".join(ends), ends == pods),
     ]
 
@@ -60,11 +64,16 @@ def constant(stage: Stage) -> list[Finding]:
     answers = stage.until(lambda: stage.fetch("client", f"http://{before}/hostname").stdout == "web-3")
     after = stage.cluster.get("service", "assigned").spec.clusterIP
     stage.cluster.delete("pod", "web-3")
-    return [Finding("a third pod joins behind it and answers", f"{before} before, {after} after", answers and before == after)]
+    return [
+        Finding(
+            "a third pod joins behind it and answers", f"{before} before, {after} after", answers and before == after
+        )
+    ]
 
 
 @section.statement(
-    "4.5", "Headless services do not assign a Cluster IP but instead create DNS records that resolve directly to the Pod IPs."
+    "4.5",
+    "Headless services do not assign a Cluster IP but instead create DNS records that resolve directly to the Pod IPs.",
 )
 def headless(stage: Stage) -> list[Finding]:
     stage.cluster.apply(seed.manifests()["my-headless-service"])

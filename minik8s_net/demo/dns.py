@@ -54,17 +54,23 @@ def same_namespace(stage: Stage) -> list[Finding]:
 
 @section.statement("2.4", "The default format is service-name.namespace.svc.cluster.local.")
 def format_of_names(stage: Stage) -> list[Finding]:
-    return [Finding(f"client looks up my-service.default.{ZONE}", *_found(stage.resolve("client", f"my-service.default.{ZONE}")))]
+    return [
+        Finding(
+            f"client looks up my-service.default.{ZONE}", *_found(stage.resolve("client", f"my-service.default.{ZONE}"))
+        )
+    ]
 
 
-@section.statement(
-    "2.5", "While Pods do not get DNS names by default, they can be assigned DNS names if required."
-)
+@section.statement("2.5", "While Pods do not get DNS names by default, they can be assigned DNS names if required.")
 def pods_without_names(stage: Stage) -> list[Finding]:
     stage.cluster.apply(
         [
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "crew"},
-             "spec": {"clusterIP": "None", "selector": {"app": "named"}, "ports": [{"port": 8080}]}},  # fmt: skip
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "crew"},
+                "spec": {"clusterIP": "None", "selector": {"app": "named"}, "ports": [{"port": 8080}]},
+            },  # fmt: skip
             pod("named", "named", SERVER, hostname="anna", subdomain="crew"),
         ]
     )
@@ -79,7 +85,8 @@ def pods_without_names(stage: Stage) -> list[Finding]:
 
 
 @section.statement(
-    "2.6", "A Pod with a DNS policy set to ClusterFirst will use the Kubernetes DNS service to resolve names in the cluster."
+    "2.6",
+    "A Pod with a DNS policy set to ClusterFirst will use the Kubernetes DNS service to resolve names in the cluster.",
 )
 def cluster_first(stage: Stage) -> list[Finding]:
     stage.cluster.apply(seed.manifests()["mypod"])
@@ -88,8 +95,11 @@ def cluster_first(stage: Stage) -> list[Finding]:
     welcome = stage.fetch("client", f"http://{stage.ip('mypod')}/")
     found = stage.resolve("mypod", "my-service")
     return [
-        Finding("mypod of the text is applied unchanged", " | ".join(resolv.split("\n")[:3]).strip(" |"),
-                "nameserver 10.96.0.10" in resolv),  # fmt: skip
+        Finding(
+            "mypod of the text is applied unchanged",
+            " | ".join(resolv.split("\n")[:3]).strip(" |"),
+            "nameserver 10.96.0.10" in resolv,
+        ),  # fmt: skip
         Finding("its nginx serves on port 80", brief(welcome)[:60], bool(welcome)),
         Finding("mypod looks up my-service", *_found(found)),
     ]

@@ -9,7 +9,9 @@ section = Section("Pod-to-Pod Networking (localhost & cluster IP)", [])
 SERVICE = "http://my-service.default.svc.cluster.local/hostname"
 
 
-@section.statement("3.1", "Pods can be reached using their IP address, without the need for external IPs or DNS resolution.")
+@section.statement(
+    "3.1", "Pods can be reached using their IP address, without the need for external IPs or DNS resolution."
+)
 def by_address(stage: Stage) -> list[Finding]:
     web = stage.ip("web-2")
     answer = stage.fetch("client", f"http://{web}:8080/hostname")
@@ -30,7 +32,9 @@ def localhost(stage: Stage) -> list[Finding]:
 
 @section.statement("3.3", "they are considered part of the same local network")
 def one_network(stage: Stage) -> list[Finding]:
-    inodes = [stage.run("duo", "readlink", "/proc/self/ns/net", container=c).stdout.strip() for c in ("server", "tools")]
+    inodes = [
+        stage.run("duo", "readlink", "/proc/self/ns/net", container=c).stdout.strip() for c in ("server", "tools")
+    ]
     other = stage.run("client", "readlink", "/proc/self/ns/net").stdout.strip()
     return [
         Finding("the network namespaces of duo's two containers", " and ".join(inodes), inodes[0] == inodes[1] != ""),
@@ -67,7 +71,11 @@ def stable(stage: Stage) -> list[Finding]:
     back = stage.until(lambda: stage.fetch("client", SERVICE).stdout == "web-1")
     after = stage.cluster.get("service", "my-service").spec.clusterIP
     return [
-        Finding("web-1 is deleted: who answers for my-service?", ", ".join(sorted(set(meanwhile))), set(meanwhile) == {"web-2"}),
+        Finding(
+            "web-1 is deleted: who answers for my-service?",
+            ", ".join(sorted(set(meanwhile))),
+            set(meanwhile) == {"web-2"},
+        ),
         Finding("a new web-1 comes: it answers too", f"web-1, {old} before, {stage.ip('web-1')} now", back),
         Finding("my-service's address before and after", f"{before} and {after}", before == after == "10.96.0.1"),
     ]

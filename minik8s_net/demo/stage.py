@@ -9,7 +9,11 @@ from typing import Any
 from ..client.exec import ExecResult
 from ..cluster import Cluster
 
-SERVER = {"name": "server", "image": "registry.k8s.io/e2e-test-images/agnhost:2.53", "args": ["netexec", "--http-port=8080"]}
+SERVER = {
+    "name": "server",
+    "image": "registry.k8s.io/e2e-test-images/agnhost:2.53",
+    "args": ["netexec", "--http-port=8080"],
+}
 TOOLS = {"name": "tools", "image": "busybox:1.36", "command": ["sleep", "100000"]}
 NO_GRACE = {"terminationGracePeriodSeconds": 0}
 
@@ -56,7 +60,7 @@ class Stage:
     def fetch(self, name: str, url: str, *, seconds: int = 2, container: str | None = None,
               namespace: str | None = None) -> ExecResult:  # fmt: skip
         """HTTP GET from inside a pod; the answer's text, or the reason why there was none."""
-        command = ("busybox", "wget", "-q", "-O", "-", "-T", str(seconds), url)
+        command = ("curl", "-sS", "-m", str(seconds), url)
         return self.run(name, *command, container=container, namespace=namespace)
 
     def resolve(self, name: str, wanted: str, namespace: str | None = None) -> list[str]:

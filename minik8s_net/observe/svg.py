@@ -57,11 +57,11 @@ def draw(topology: Topology) -> str:
             f'role="img" aria-label="{escape(_summary(topology))}">',
             f"<style>{STYLE}</style>",
             _text(24, 28, f"cluster {topology.cluster}", "title"),
-            *flows,
             f'<rect class="fabric" x="24" y="{fabric_y}" width="{width - 48}" height="30" rx="6"/>',
             _text(36, fabric_y + 20, "fabric", "name"),
             _text(84, fabric_y + 20, "bridge br0, the wire between the nodes", "dim"),
             *body,
+            *flows,
             *boxes,
             "</svg>",
         ]
@@ -99,7 +99,7 @@ def _pod(pod: PodView, x: float, y: float) -> list[str]:
     kind = "pod" if pod.ready else "pod waiting"
     mark = "●" if pod.ready else "○"
     return [
-        f'<g><title>{escape(f"{pod.namespace}/{pod.name} {pod.ip} {pod.phase}")}</title>',
+        f"<g><title>{escape(f'{pod.namespace}/{pod.name} {pod.ip} {pod.phase}')}</title>",
         f'<rect class="{kind}" x="{x}" y="{y}" width="{POD_W}" height="{POD_H}" rx="7"/>',
         _text(x + 9, y + 19, f"{mark} {_short(label, 19)}", "name"),
         _text(x + 9, y + 36, pod.ip or pod.phase, "mono"),
@@ -110,7 +110,7 @@ def _pod(pod: PodView, x: float, y: float) -> list[str]:
 def _service(
     service: ServiceView, x: float, y: float, spots: dict[str, tuple[float, float]]
 ) -> tuple[list[str], list[str]]:
-    """(flows to the endpoints, the box). Flows are drawn first, under everything."""
+    """(flows to the endpoints, the box). Flows are drawn over the nodes and end at the pods' upper edges."""
     from_x, from_y = x + SERVICE_W / 2, y + SERVICE_H
     flows = [
         f'<path class="flow" d="M{from_x} {from_y}C{from_x} {to_y - 60} {to_x} {from_y + 60} {to_x} {to_y}"/>'
@@ -119,7 +119,7 @@ def _service(
     name = f"{service.namespace}/{service.name}" if service.namespace != "default" else service.name
     ports = " ".join(service.ports)
     return flows, [
-        f'<g><title>{escape(_tooltip(service))}</title>',
+        f"<g><title>{escape(_tooltip(service))}</title>",
         f'<rect class="service" x="{x}" y="{y}" width="{SERVICE_W}" height="{SERVICE_H}" rx="7"/>',
         _text(x + 10, y + 20, _short(name, 26), "name"),
         _text(x + 10, y + 38, _short(f"{service.ip}  {ports}", 28), "mono"),

@@ -1,0 +1,122 @@
+"""Fixtures all tests share. Clusters are real ones, made by the real command, and always ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minik8s_net import Cluster
+from minik8s_net.boot.lifecycle import add_sbin_to_path
+from minik8s_net.state import State
+
+add_sbin_to_path()
+UNPRIVILEGED = 54321  # an uid that no user of the machine has
+
+
+@dataclass
+class Home:
+    """A private home folder for minik8s commands: nothing they do reaches the tester's own."""
+
+    path: Path
+    uid: int | None = None  # run commands as this uid (needs root); None: as we are
+
+    @property
+    def env(self) -> dict[str, str]:
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MINIK8S_", "KUBE"))}
+        return {**keep, "HOME": str(self.path), "MINIK8S_HOME": str(self.path / "state")}
+
+    def command(self, *argv: str) -> list[str]:
+        prefix = []
+        if self.uid is not None:
+            prefix = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
+        return [*prefix, sys.executable, "-m", "minik8s_net.cli", *argv]
+
+    def minik8s(self, *argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the real command; its output as text."""
+        done = subprocess.run(
+            self.command(*argv), env=self.env, text=True, capture_output=True, input=stdin, timeout=120
+        )
+        assert not check or done.returncode == 0, f"minik8s {' '.join(argv)}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def json(self, *argv: str) -> Any:
+        return json.loads(self.minik8s(*argv, "-o", "json").stdout)
+
+    def kubectl(self, *argv: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the real kubectl with the context that `up` published."""
+        done = subprocess.run(
+            ["kubectl", *argv], env=self.env, text=True, capture_output=True, input=stdin, timeout=120
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(argv)}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def state(self, cluster: str) -> State:
+        return State(self.path / "state" / cluster)
+
+    def cluster(self, name: str) -> Cluster:
+        return Cluster(self.state(name).kubeconfig, name=name)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The session's home. Whatever clusters are left in it at the end are ended."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    os.environ["MINIK8S_HOME"] = str(home.path / "state")
+    yield home
+    home.minik8s("down", "--all")
+
+
+@pytest.fixture
+def fresh_home(tmp_path: Path) -> Iterator[Home]:
+    """A home for one test."""
+    home = Home(tmp_path)
+    yield home
+    home.minik8s("down", "--all")
+
+
+@pytest.fixture
+def user_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home owned by an unnamed ordinary user, whose commands run as that user."""
+    if os.getuid() != 0:
+        home = Home(tmp_path_factory.mktemp("user"))
+    else:
+        path = Path("/tmp") / f"minik8s-test-{os.getpid()}-{time.monotonic_ns()}"
+        path.mkdir(mode=0o700)
+        os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
+        home = Home(path, UNPRIVILEGED)
+    yield home
+    home.minik8s("down", "--all")
+    if home.uid is not None:
+        shutil.rmtree(home.path)
+
+
+@pytest.fixture(scope="session")
+def shared(home: Home) -> Iterator[Cluster]:
+    """One cluster of two nodes for all tests that leave it as they found it."""
+    home.minik8s("up", "--cluster", "shared", "--nodes", "2")
+    yield home.cluster("shared")
+    home.minik8s("down", "--cluster", "shared")
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    """Poll until a look returns something true, bounded."""
+
+    def wait(look: Callable[[], Any], seconds: float = 10.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (seen := look()):
+            assert time.monotonic() < deadline, f"still {seen!r} after {seconds} s"
+            time.sleep(0.02)
+        return seen
+
+    return wait
