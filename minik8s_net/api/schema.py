@@ -37,7 +37,8 @@ OTHER_MAPS = {
     ("JSONSchemaProps", "dependencies"): "any",
     ("FieldsV1", "*"): "any",
 }
-GO_NAMES = {"quantity": "resource.Quantity", "intstr": "intstr.IntOrString", "time": "v1.Time", "microtime": "v1.MicroTime",
+GO_NAMES = {"quantity": "resource.Quantity", "intstr": "intstr.IntOrString", "time": "v1.Time",
+            "microtime": "v1.MicroTime",
             "bytes": "[]uint8", "any": "interface {}", "object": "map[string]interface {}"}  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Tables, discovery and protobuf bodies beside what a real server answered and a real kubectl sent."""
 
 from __future__ import annotations

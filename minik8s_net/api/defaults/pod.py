@@ -22,7 +22,7 @@ def default_pod(pod: Json) -> None:
     default_spec(spec)
     for container in (*spec.get("containers", []), *spec.get("initContainers", [])):
         _requests_from_limits(container)
-    fill(spec, preemptionPolicy="PreemptLowerPriority", priority=0)
+    fill(spec, enableServiceLinks=True, preemptionPolicy="PreemptLowerPriority", priority=0)
     pod.setdefault("status", {}).setdefault("phase", "Pending")
 
 
@@ -35,7 +35,6 @@ def default_spec(spec: Json) -> None:
         terminationGracePeriodSeconds=30,
         schedulerName="default-scheduler",
         securityContext={},
-        enableServiceLinks=True,
     )
     if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"] = account

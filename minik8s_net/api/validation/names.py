@@ -77,7 +77,8 @@ def qualified_name(value: str) -> list[str]:
     """Label and annotation keys: `[prefix/]name`."""
     prefix, slash, name = value.rpartition("/")
     shown = _regex_error(
-        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+        "must consist of alphanumeric characters, '-', '_' or '.', "
+        "and must start and end with an alphanumeric character",
         _NAME_PART, "MyName", "my.name", "123-abc",
     )  # fmt: skip
     if "/" in prefix:

@@ -85,7 +85,8 @@ def _ports(spec: Json) -> list[FieldError]:
 
 def _port_key(port: Json) -> str:
     return (
-        f'core.ServicePort{{Name:"", Protocol:"{port.get("protocol")}", AppProtocol:(*string)(nil), Port:{port.get("port")}, '
+        f'core.ServicePort{{Name:"", Protocol:"{port.get("protocol")}", AppProtocol:(*string)(nil), '
+        f"Port:{port.get('port')}, "
         'TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:""}, NodePort:0}'
     )
 

@@ -45,7 +45,8 @@ def validate_deployment(obj: Json) -> list[FieldError]:
     rolling = strategy.get("rollingUpdate")
     if strategy.get("type") not in ("Recreate", "RollingUpdate"):
         shown = Go(
-            f'apps.DeploymentStrategy{{Type:"{strategy.get("type", "")}", RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}}'
+            f'apps.DeploymentStrategy{{Type:"{strategy.get("type", "")}", '
+            "RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}"
         )
         errors.append(unsupported("spec.strategy", shown, ("Recreate", "RollingUpdate")))
     elif strategy["type"] == "Recreate" and rolling is not None:
@@ -75,7 +76,10 @@ def count_or_percent(value: int | str, path: str) -> list[FieldError]:
     if isinstance(value, int):
         return [bad_value(path, value, "must be greater than or equal to 0")] if value < 0 else []
     if not _PERCENT.fullmatch(value):
-        detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+        detail = (
+            "a valid percent string must be a numeric string followed by an ending '%' "
+            "(e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+        )
         return [bad_value(path, value, detail)]
     return []
 
