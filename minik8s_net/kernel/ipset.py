@@ -77,7 +77,9 @@ def contains(name: str, member: str) -> bool:
 def destroy(*names: str) -> int:
     """Destroy sets that nothing refers to any more; how many were there. Raises NetlinkError (in use)."""
     with connect() as sock:
-        return sock.burst([_request(_DESTROY, n, b"", f"destroy set {n}", (errno.ENOENT,)) for n in names])
+        return sock.burst(
+            [_request(_DESTROY, n, b"", f"destroy set {n}", (errno.ENOENT,), EXCL) for n in names]
+        )
 
 
 def names() -> list[str]:

@@ -38,13 +38,15 @@ def test_ensure_makes_mends_and_then_does_nothing(ns: Netns) -> None:
     assert ns.call(rtnetlink.fdb) == wanted().fdb
     ns.call(ensure.remove, ensure.Wanted(links=[Link("vx.1")]))
     assert "create vxlan vx.1" in ns.call(ensure.ensure, wanted())
+    everything = wanted()
+    everything.links.pop(0)  # lo stays
     for _ in range(2):
-        ns.call(ensure.remove, wanted())
+        ns.call(ensure.remove, everything)
     assert [link.name for link in ns.call(rtnetlink.links) if link.kind] == []
 
 
 def test_errors_are_the_kernels_words(ns: Netns) -> None:
-    with pytest.raises(NetlinkError, match="add address 10.0.0.1/24 to nope"):
+    with pytest.raises(NetlinkError, match=r"add address 10\.0\.0\.1/24 to nope"):
         ns.call(ensure.ensure, ensure.Wanted(addresses=[Address("10.0.0.1", 24, "nope")]))
 
 
@@ -81,7 +83,7 @@ def test_nft_in_process_and_by_command(ns: Netns, library: bool, monkeypatch: py
         monkeypatch.setattr(nft, "_library", lambda: None)
     elif nft._library() is None:
         pytest.skip("libnftables.so.1 is not installed")
-    ns.call(nft.run, "table ip t { set s { type ipv4_addr; } }\nadd element ip t s { 10.0.0.1 }\n")
+    ns.call(nft.run, "add table ip t\nadd set ip t s { type ipv4_addr; }\nadd element ip t s { 10.0.0.1 }\n")
     assert "10.0.0.1" in ns.call(nft.list_table, "ip t") and ns.call(nft.list_table, "ip none") == ""
     assert {"table", "set"} <= {key for each in ns.call(nft.list_json) for key in each}
     with pytest.raises(ToolError):
