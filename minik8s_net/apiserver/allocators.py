@@ -158,7 +158,7 @@ def needs_health_check_port(spec: Json) -> bool:
 
 
 def _twins(one: Json, other: Json) -> bool:
-    return one["port"] == other["port"] and one.get("protocol", "TCP") != other.get("protocol", "TCP")
+    return bool(one["port"] == other["port"]) and one.get("protocol", "TCP") != other.get("protocol", "TCP")
 
 
 def _owner(service: Json) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 CHUNK = 64 * 1024
 LINGER = 0.1  # seconds of output still read after the process has ended
@@ -49,12 +50,12 @@ async def _readable(descriptor: int, until: asyncio.Future[bytes] | None) -> boo
     """False if nothing came until after `until` (plus a moment for what is in flight)."""
     ready = asyncio.ensure_future(_ready(descriptor))
     try:
-        if until is not None and not until.done():
-            await asyncio.wait([ready, until], return_when=asyncio.FIRST_COMPLETED)
         if until is None:
             await ready
-        else:
-            await asyncio.wait([ready], timeout=LINGER)
+            return True
+        either: list[asyncio.Future[Any]] = [ready, until]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([ready], timeout=LINGER)
         return ready.done()
     finally:
         ready.cancel()
@@ -64,7 +65,12 @@ async def _ready(descriptor: int, write: bool = False) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
     add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-    add(descriptor, lambda: future.done() or future.set_result(None))
+
+    def ready() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    add(descriptor, ready)
     try:
         await future
     finally:

@@ -35,7 +35,7 @@ async def run(socket: WebSocket, kubelets: Kubelets, pod: Version, container: st
     protocol = next((p for p in PROTOCOLS if p in socket.scope.get("subprotocols", [])), None)
     command = query.all("command")
     if protocol is None:
-        raise bad_request(f"unable to upgrade: no common WebSocket subprotocol, this server speaks {', '.join(PROTOCOLS)}")
+        raise bad_request(f"unable to upgrade: this server speaks the WebSocket protocols {', '.join(PROTOCOLS)}")
     if not command:
         raise bad_request("you must specify at least one command for the container")
     tty, stdin = query.flag("tty"), query.flag("stdin")
@@ -49,9 +49,10 @@ async def run(socket: WebSocket, kubelets: Kubelets, pod: Version, container: st
         await socket.accept(subprotocol=protocol)
         await Session(socket, streams, tty).run()
     finally:
-        for descriptor in {streams.stdin, streams.stdout, streams.stderr, streams.status} - {None}:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        for descriptor in {streams.stdin, streams.stdout, streams.stderr, streams.status}:
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
 
 
 class Session:

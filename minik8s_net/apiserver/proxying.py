@@ -1,6 +1,6 @@
 """The `proxy` subresource: one HTTP request relayed into a pod, directly or behind a Service.
 
-https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/#manually-constructing-apiserver-proxy-urls
+https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from .registry import Registry
 from .target import Target, not_served
 
 Json = dict[str, Any]
-HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host".split()
-)
+HOP_BY_HOP = frozenset(b"connection keep-alive proxy-authenticate proxy-authorization te trailer".split()) | {
+    b"transfer-encoding", b"upgrade", b"host",
+}  # fmt: skip
+NOT_PASSED_ON = HOP_BY_HOP | {b"authorization", b"content-length"}
 PATIENCE = 30.0  # seconds until the pod begins to answer
 
 
@@ -106,7 +107,7 @@ async def _relay(connection: socket.socket, request: Request, path: str, prefix:
     body = await bodies.read(request)
     query: bytes = request.scope["query_string"]
     target = path.encode() + (b"?" + query if query else b"")
-    headers = [(k, v) for k, v in request.headers.raw if k not in HOP_BY_HOP and k not in (b"authorization", b"content-length")]
+    headers = [(k, v) for k, v in request.headers.raw if k not in NOT_PASSED_ON]
     headers += [(b"host", host.encode()), (b"connection", b"close"), (b"x-forwarded-uri", prefix.encode())]
     headers.append((b"content-length", str(len(body)).encode()))
     connection.setblocking(False)

@@ -71,7 +71,7 @@ class Resources:
         if not text:
             return
         if not text.isascii() or not text.isdigit():
-            raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+            raise bad_request(f"resourceVersion: {not_a_number(text)}")
         if int(text) > self.registry.store.revision:
             raise from_the_future(text, self.registry.store.revision)
 
@@ -104,9 +104,7 @@ class Resources:
         version = self.registry.update_tree(*where, change, options, target.subresource or None)
         return self._written(kind, version, form, 200, options)
 
-    def _written(
-        self, kind: Kind, version: Version, form: answers.Form, code: int, options: WriteOptions
-    ) -> Response:
+    def _written(self, kind: Kind, version: Version, form: answers.Form, code: int, options: WriteOptions) -> Response:
         return answers.json(answers.one(kind, version, form), code, options.warnings)
 
     # -- deleting ----------------------------------------------------------------------------------------------
@@ -125,6 +123,11 @@ class Resources:
         deleted = [self.registry.delete_tree(kind, v.namespace, v.name, options)[0] for v in tuple(chosen)]
         meta = {"resourceVersion": str(self.registry.store.revision)}
         return answers.json(answers.many(kind, deleted, form, meta))
+
+
+def not_a_number(text: str) -> str:
+    """A garbage resourceVersion in Go's words."""
+    return f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
 
 
 def from_the_future(asked: str, revision: int) -> StatusError:

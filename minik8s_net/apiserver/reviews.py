@@ -18,9 +18,10 @@ from .tokens import Tokens, User
 Json = dict[str, Any]
 ALLOWED = {"allowed": True, "reason": "every authenticated user may do everything in this cluster"}
 EVERYTHING = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-ANSWERS = frozenset(
-    ["selfsubjectreviews", "tokenreviews", "selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews", "selfsubjectrulesreviews"]
-)
+ANSWERS = frozenset({
+    "localsubjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews",
+    "subjectaccessreviews", "tokenreviews",
+})  # fmt: skip
 
 
 async def answer(request: Request, target: Target, query: Query, user: User, tokens: Tokens) -> Response:

@@ -119,7 +119,8 @@ class Subresources:
         spec = sent.get("spec") or {}
         seconds, audiences = spec.get("expirationSeconds") or 3600, spec.get("audiences")
         if type(seconds) is not int or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
-            raise bad_request(f"spec.expirationSeconds: Invalid value: {seconds}: may not specify a duration less than 10 minutes")
+            why = "may not specify a duration less than 10 minutes"
+            raise bad_request(f"spec.expirationSeconds: Invalid value: {seconds}: {why}")
         bound = spec.get("boundObjectRef") or {}
         pod = (bound.get("name", ""), bound.get("uid", "")) if bound.get("kind") == "Pod" else None
         uid = account.tree["metadata"]["uid"]
@@ -154,7 +155,7 @@ def scale_of(version: Version) -> Json:
 def replicas_in(scale: Any) -> int:
     replicas = scale.get("spec", {}).get("replicas", 0) if isinstance(scale, dict) else None
     if type(replicas) is not int:
-        raise bad_request("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas must be an integer")
+        raise bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
     return replicas
 
 

@@ -51,7 +51,7 @@ def parse(path: str) -> Target | None:
     kind = by_path(group, version, parts[0])
     if kind is None or (namespace and not kind.namespaced):
         raise not_served()
-    name, subresource = (parts[1:3] + ["", ""])[:2]
+    name, subresource = [*parts[1:3], "", ""][:2]
     rest = path.split(f"/{name}/proxy", 1)[1] if subresource == "proxy" else ""
     if (kind.namespaced and name and not namespace) or (len(parts) > 3 and subresource != "proxy"):
         raise not_served()

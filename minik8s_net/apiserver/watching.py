@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..api.errors import StatusError
 from ..api.kinds import Kind
-from ..store.store import Event, Expired, Store
-from ..store.version import Version
+from ..store.store import Expired, Store
+from ..store.version import Event, Version
 from . import answers
 from .selection import Selection
 from .target import Query, Target
@@ -146,14 +146,13 @@ class Watcher:
 
 
 def parse_revision(text: str, revision: int) -> int:
-    """"" and "0" mean "anything, beginning with what is there". Raises StatusError 500, 504 as a real server does."""
-    from .resources import from_the_future
+    """No revision and 0 mean "anything, beginning with what is there". Raises StatusError 500, 504 as a real server."""
+    from .resources import from_the_future, not_a_number
 
     if not text:
         return 0
     if not text.isascii() or not text.isdigit():
-        message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise StatusError(500, "", message)
+        raise StatusError(500, "", f"resourceVersion: {not_a_number(text)}")
     if int(text) > revision:
         raise from_the_future(text, revision)
     return int(text)

@@ -48,7 +48,7 @@ class Client(Protocol):
     def patch(
         self, kind: type[R], name: str, patch: Json, namespace: str | None = None, *, subresource: str | None = None
     ) -> R:
-        """JSON merge patch (RFC 7386); `subresource="status"` for status. A patch that changes nothing writes nothing."""
+        """JSON merge patch (RFC 7386); `subresource="status"` for status. One that changes nothing writes nothing."""
 
     def delete(
         self,

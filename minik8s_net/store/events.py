@@ -24,9 +24,7 @@ REMEMBERED = 4096  # events that can still be counted up, per recorder
 
 def timestamp(moment: float | None = None) -> str:
     """metav1.Time: RFC 3339, UTC, to the second. `moment` is seconds since the epoch (default: now)."""
-    return datetime.fromtimestamp(time.time() if moment is None else moment, UTC).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    return datetime.fromtimestamp(time.time() if moment is None else moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_timestamp() -> str:
@@ -72,9 +70,7 @@ class EventRecorder:
             raise
         return True
 
-    def _create(
-        self, about: Any, namespace: str, kind: str, reason: str, message: str, field_path: str
-    ) -> str:
+    def _create(self, about: Any, namespace: str, kind: str, reason: str, message: str, field_path: str) -> str:
         meta, now = about.metadata, timestamp()
         info = type(about)._api_info.resource
         involved = {

@@ -82,16 +82,16 @@ class Store:
     def get(self, resource: str, namespace: str, name: str) -> Version | None:
         return self._objects.get(resource, {}).get((namespace, name))
 
+    def resources(self) -> list[str]:
+        """Every resource that has at least one object."""
+        return [resource for resource, objects in self._objects.items() if objects]
+
     def list(self, resource: str, namespace: str | None = None) -> Versions:
         """In order of namespace and name. The list is shared: read only."""
         if (ordered := self._sorted.get(resource)) is None:
             objects = self._objects.get(resource, {})
             ordered = self._sorted[resource] = [objects[key] for key in sorted(objects)]
         return ordered if namespace is None else [v for v in ordered if v.namespace == namespace]
-
-    def resources(self) -> list[str]:
-        """Every resource that has at least one object."""
-        return [resource for resource, objects in self._objects.items() if objects]
 
     # -- writing ---------------------------------------------------------------------------------------------
     def put(self, resource: str, namespace: str, name: str, tree: Json) -> Version:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ...api.errors import StatusError, bad_request, conflict
+from ...api.errors import Go, bad_request, conflict, invalid, prohibited
 from ...api.kinds import Kind
 
 Json = dict[str, Any]
@@ -19,9 +19,12 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' alphabet: no vowels, so no
 SYSTEM_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _random = random.Random()
 # Kinds whose spec has a metadata.generation (as a real API server's answers show).
-GENERATIONS = frozenset(
-    ["daemonsets", "deployments", "replicasets", "statefulsets", "jobs", "cronjobs", "replicationcontrollers", "networkpolicies", "ingresses", "endpointslices", "poddisruptionbudgets", "validatingwebhookconfigurations", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "customresourcedefinitions", "priorityclasses", "flowschemas", "prioritylevelconfigurations"]
-)
+GENERATIONS = frozenset({
+    "cronjobs", "customresourcedefinitions", "daemonsets", "deployments", "endpointslices", "flowschemas", "ingresses",
+    "jobs", "mutatingwebhookconfigurations", "networkpolicies", "poddisruptionbudgets", "priorityclasses",
+    "prioritylevelconfigurations", "replicasets", "replicationcontrollers", "statefulsets",
+    "validatingadmissionpolicies", "validatingwebhookconfigurations",
+})  # fmt: skip
 
 
 def random_suffix(length: int = 5) -> str:
@@ -63,7 +66,7 @@ def check_update(kind: Kind, namespace: str, name: str, new: Json, old: Json) ->
         raise conflict(kind.plural, name, why, kind.group)
 
 
-def carry_over(new: Json, old: Json) -> None:
+def carry_over(kind: Kind, new: Json, old: Json) -> None:
     """What only the system sets stays as it was; a deleted object may lose finalizers but gain none."""
     meta, before = new["metadata"], old["metadata"]
     for key in (*SYSTEM_SET, "generateName"):
@@ -77,12 +80,8 @@ def carry_over(new: Json, old: Json) -> None:
     if before.get("deletionTimestamp") and (
         added := sorted(set(meta.get("finalizers", ())) - set(before.get("finalizers", ())))
     ):
-        raise StatusError(
-            422,
-            "Invalid",
-            f'{new["kind"]} "{meta["name"]}" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added '
-            f"if the object is being deleted, found new finalizers []string{{{', '.join(f'{chr(34)}{a}{chr(34)}' for a in added)}}}",
-        )
+        why = f"no new finalizers can be added if the object is being deleted, found new finalizers {Go.strings(added)}"
+        raise invalid(kind, meta["name"], [prohibited("metadata.finalizers", why)])
 
 
 def spec_changed(new: Json, old: Json) -> bool:

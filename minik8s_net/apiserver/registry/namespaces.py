@@ -1,4 +1,4 @@
-"""Namespaces: a deleted one is Terminating until the namespace controller has emptied it and takes its finalizer off."""
+"""Namespaces: a deleted one is Terminating until the namespace controller has emptied it and drops its finalizer."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def bound(old: Json, node: str) -> Json:
     if present:
         raise conflict("pods/binding", name, f'pod {name} is already assigned to node "{present}"')
     conditions = [c for c in old.get("status", {}).get("conditions", []) if c.get("type") != "PodScheduled"]
-    conditions.append({"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": timestamp()})
-    status = {**old.get("status", {}), "conditions": conditions}
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": timestamp()}
+    status = {**old.get("status", {}), "conditions": [*conditions, scheduled]}
     return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "nodeName": node}, "status": status}
 
 

@@ -131,7 +131,7 @@ class Registry(TypedClient):
         return self._finish_update(kind, version, new, options)
 
     def _prepare_update(self, kind: Kind, strategy: Strategy, new: Json, old: Json) -> None:
-        metadata.carry_over(new, old)
+        metadata.carry_over(kind, new, old)
         rules.default(kind, new)
         if "status" in kind.subresources and "status" in old:
             new["status"] = old["status"]

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from lightkube.core.resource import Resource
 
+from ...api import kinds
 from ...api import patch as patches
 from ...api import strategy as rules
-from ...api.kinds import Kind, by_class
+from ...api.kinds import Kind
 from ...store.client import Change
-from ...store.store import Event
-from ...store.version import Version
+from ...store.store import Store
+from ...store.version import Event, Version
 from .options import DeleteOptions, WriteOptions
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 Json = dict[str, Any]
 R = TypeVar("R", bound=Resource)
 
 
-class TypedClient:
-    """Mixed into Registry."""
+class TypedClient(ABC):
+    """`Client` in terms of a registry's operations on kinds and trees."""
 
-    def get(self: Registry, kind: type[R], name: str, namespace: str | None = None) -> R:
-        return self.read(by_class(kind), namespace or "", name).typed(kind)
+    store: Store
 
-    def find(self: Registry, kind: type[R], name: str, namespace: str | None = None) -> R | None:
-        found = self.store.get(by_class(kind).qualified, namespace or "", name)
+    @abstractmethod
+    def read(self, kind: Kind, namespace: str, name: str) -> Version: ...
+
+    @abstractmethod
+    def create_tree(self, kind: Kind, namespace: str, tree: Json, options: WriteOptions) -> Version: ...
+
+    @abstractmethod
+    def update_tree(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Callable[[Json], Json],
+        options: WriteOptions,
+        subresource: str | None = None,
+    ) -> Version: ...
+
+    @abstractmethod
+    def delete_tree(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> tuple[Version, bool]: ...
+
+    def get(self, kind: type[R], name: str, namespace: str | None = None) -> R:
+        return self.read(_kind(kind), namespace or "", name).typed(kind)
+
+    def find(self, kind: type[R], name: str, namespace: str | None = None) -> R | None:
+        found = self.store.get(_kind(kind).qualified, namespace or "", name)
         return found.typed(kind) if found else None
 
-    def create(self: Registry, kind: type[R], obj: Json) -> R:
-        known = by_class(kind)
+    def create(self, kind: type[R], obj: Json) -> R:
+        known = _kind(kind)
         tree = _checked(known, _copy(obj))
         namespace = (tree.get("metadata") or {}).get("namespace") or "default" if known.namespaced else ""
         return self.create_tree(known, namespace, tree, WriteOptions()).typed(kind)
 
-    def replace(self: Registry, kind: type[R], obj: Json, *, subresource: str | None = None) -> R:
-        known, tree = by_class(kind), _copy(obj)
+    def replace(self, kind: type[R], obj: Json, *, subresource: str | None = None) -> R:
+        known, tree = _kind(kind), _copy(obj)
         meta = tree["metadata"]
         namespace = meta.get("namespace") or "default" if known.namespaced else ""
         return self._write(known, namespace, meta["name"], lambda _: tree, subresource).typed(kind)
 
     def patch(
-        self: Registry,
+        self,
         kind: type[R],
         name: str,
         patch: Json,
@@ -54,7 +75,7 @@ class TypedClient:
         *,
         subresource: str | None = None,
     ) -> R:
-        known, change = by_class(kind), _copy(patch)
+        known, change = _kind(kind), _copy(patch)
 
         def merged(tree: Json) -> Json:
             result: Json = patches.merge(tree, change)
@@ -63,7 +84,7 @@ class TypedClient:
         return self._write(known, namespace or "", name, merged, subresource).typed(kind)
 
     def delete(
-        self: Registry,
+        self,
         kind: type[Resource],
         name: str,
         namespace: str | None = None,
@@ -72,14 +93,14 @@ class TypedClient:
         uid: str | None = None,
     ) -> None:
         options = DeleteOptions(grace_seconds=grace_seconds, uid=uid)
-        self.delete_tree(by_class(kind), namespace or "", name, options)
+        self.delete_tree(_kind(kind), namespace or "", name, options)
 
-    def watch(self: Registry, kind: type[R], handler: Callable[[Change[R]], None]) -> Callable[[], None]:
+    def watch(self, kind: type[R], handler: Callable[[Change[R]], None]) -> Callable[[], None]:
         def told(event: Event) -> None:
             old = event.old.typed(kind) if event.old else None
             handler(Change(event.type, event.new.typed(kind), old))
 
-        resource = by_class(kind).qualified
+        resource = _kind(kind).qualified
         present = self.store.list(resource)
         cancel = self.store.subscribe(resource, told)
         for version in present:
@@ -87,7 +108,7 @@ class TypedClient:
         return cancel
 
     def _write(
-        self: Registry,
+        self,
         kind: Kind,
         namespace: str,
         name: str,
@@ -100,12 +121,14 @@ class TypedClient:
         return self.update_tree(kind, namespace, name, checked, WriteOptions(), subresource)
 
     # last, because it hides the built-in `list` from the annotations above
-    def list(
-        self: Registry, kind: type[R], namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> list[R]:
-        found = self.store.list(by_class(kind).qualified, namespace)
+    def list(self, kind: type[R], namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[R]:
+        found = self.store.list(_kind(kind).qualified, namespace)
         wanted = labels.items() if labels else ()
         return [v.typed(kind) for v in found if all(v.labels.get(key) == value for key, value in wanted)]
+
+
+def _kind(resource: Any) -> Kind:  # (Any: mypy takes no class of classes for hashable)
+    return kinds.by_class(resource)
 
 
 def _copy(obj: Json) -> Json:
