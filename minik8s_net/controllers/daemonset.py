@@ -58,8 +58,8 @@ class DaemonSetController:
 
     def _on_node(self, change: Change[Node]) -> None:
         old, new = change.old, change.new
-        if old is not None and change.type == "MODIFIED" and old.spec == new.spec:
-            if old.metadata and new.metadata and old.metadata.labels == new.metadata.labels:
+        if change.type == "MODIFIED" and old is not None and old.metadata and new.metadata:
+            if (old.spec, old.metadata.labels) == (new.spec, new.metadata.labels):
                 return  # a heartbeat
         for found in self.client.list(DaemonSet):
             if found.metadata:
@@ -162,11 +162,11 @@ def _node_of(pod: Pod) -> str:
     """The node a daemon pod is for, also before it is bound."""
     assert pod.spec
     if pod.spec.nodeName:
-        return pod.spec.nodeName  # type: ignore[no-any-return]
+        return pod.spec.nodeName
     affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity else None
     required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
     for term in required.nodeSelectorTerms if required else ():
         for field in term.matchFields or ():
             if field.values:
-                return field.values[0]  # type: ignore[no-any-return]
+                return field.values[0]
     return ""

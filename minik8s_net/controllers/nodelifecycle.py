@@ -37,8 +37,8 @@ class NodeLifecycleController:
         self._began = time.time()
 
     async def run(self) -> None:
-        end = self.client.watch(Node, lambda _: wake.set())
         wake = asyncio.Event()
+        end = self.client.watch(Node, lambda _: wake.set())
         try:
             while True:
                 self.round()

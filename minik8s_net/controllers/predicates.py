@@ -95,9 +95,9 @@ def _required(rules: Any) -> list[PodAffinityTerm]:
 
 def _selected(pod: Pod, term: PodAffinityTerm, other: Pod) -> bool:
     assert pod.metadata and other.metadata
-    if term.namespaces or term.namespaceSelector is None:
-        if other.metadata.namespace not in (term.namespaces or [pod.metadata.namespace]):
-            return False
+    allowed = term.namespaces or [pod.metadata.namespace or ""]
+    if (term.namespaces or term.namespaceSelector is None) and other.metadata.namespace not in allowed:
+        return False
     return matches(term.labelSelector, other.metadata.labels)
 
 

@@ -7,6 +7,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from lightkube.resources.core_v1 import Node, Pod
 
@@ -14,7 +15,7 @@ from ..api.errors import StatusError, is_not_found
 from ..reconcile import Reconciler
 from ..store.client import Change, Client
 from ..store.events import EventRecorder, timestamp
-from .common import condition, is_finished
+from .common import condition, controller_of, is_finished
 from .predicates import NodePods, prefers, why_not
 
 Key = tuple[str, str]  # namespace, name
@@ -89,12 +90,12 @@ class Scheduler:
             )
             return
         nodes = self.client.list(Node)
-        around: NodePods = {n.metadata.name: self._placed.get(n.metadata.name, {}).values() for n in nodes}  # type: ignore
-        reasons = {n.metadata.name: why_not(pod, n, nodes, around) for n in nodes}  # type: ignore[union-attr]
-        fitting = [n for n in nodes if reasons[n.metadata.name] is None]  # type: ignore[union-attr]
+        around: NodePods = {_name(n): self._placed.get(_name(n), {}).values() for n in nodes}
+        reasons = {_name(n): why_not(pod, n, nodes, around) for n in nodes}
+        fitting = [n for n in nodes if reasons[_name(n)] is None]
         if fitting:
-            best = min(fitting, key=lambda n: (-prefers(pod, n, nodes, around), len(around[n.metadata.name])))  # type: ignore
-            self._bind(pod, best.metadata.name)  # type: ignore[union-attr,arg-type]
+            best = min(fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)])))
+            self._bind(pod, _name(best))
             return
         counted = Counter(r for r in reasons.values() if r)
         told = sorted(f"{count} {reason}" for reason, count in counted.items())
@@ -115,11 +116,7 @@ class Scheduler:
         assert meta and meta.name
         patch = {"metadata": {"uid": meta.uid}, "spec": {"nodeName": node}}
         try:
-            bound = self.client.patch(Pod, meta.name, patch, meta.namespace)
-            scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp()}
-            self.client.patch(
-                Pod, meta.name, {"status": {"conditions": [scheduled]}}, meta.namespace, subresource="status"
-            )
+            bound = self.client.patch(Pod, meta.name, patch, meta.namespace, subresource="binding")
         except StatusError as error:
             if is_not_found(error) or error.code == 409:
                 return
@@ -140,3 +137,15 @@ class Scheduler:
         self.client.patch(Pod, meta.name, patch, meta.namespace, subresource="status")
         if reason == "Unschedulable":
             self.events.warning(pod, "FailedScheduling", message)
+
+
+def _name(node: Node) -> str:
+    return (node.metadata.name if node.metadata else "") or ""
+
+
+def _crowd(pod: Pod, there: Collection[Pod]) -> tuple[int, int]:
+    """How many siblings (of the same controller), then how many pods a node has; those that leave don't count."""
+    staying = [p for p in there if p.metadata and p.metadata.deletionTimestamp is None]
+    owner = controller_of(pod)
+    siblings = [p for p in staying if owner is not None and (o := controller_of(p)) and o.uid == owner.uid]
+    return len(siblings), len(staying)

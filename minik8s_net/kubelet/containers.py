@@ -108,6 +108,8 @@ class ContainerManager:
         try:
             container_id = await self.host.runtime.create_container(sandbox_id, config)
         except CriError as error:
+            if error.reason in ("NotFound", "Unavailable"):
+                raise  # not the container's fault: the sandbox or the runtime is gone
             if error.reason != "ErrImagePull":
                 events.warning(pod, "Failed", f"Error: {error.message}", path)
                 raise Waiting("CreateContainerError", error.message) from None

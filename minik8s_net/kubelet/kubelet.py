@@ -178,6 +178,9 @@ class Kubelet:
             if uid in self._pods:
                 worker = self._workers[uid] = PodWorker(self.host, uid)
                 worker.adopt(sandbox)
+                for status in await self.runtime.list_containers(sandbox.id):
+                    if status.state == "created":  # our predecessor died before it could start it
+                        await self.runtime.remove_container(status.id)
             else:
                 await self._remove(sandbox)
                 self.host.volumes(uid).tear_down()
@@ -200,6 +203,17 @@ class Kubelet:
             except StatusError as error:
                 log.warning("%s: heartbeat: %s", self.node_name, error)
             await asyncio.sleep(node.RENEW_EVERY)
+            await self._relist()
+
+    async def _relist(self) -> None:
+        """Sandboxes that went without an event. A runtime that doesn't answer is `_follow_runtime`'s affair."""
+        try:
+            alive = {s.id for s in await self.runtime.list_pod_sandboxes() if s.ready}
+        except CriError:
+            return
+        for uid, worker in self._workers.items():
+            if worker.sandbox is not None and worker.sandbox.id not in alive:
+                self._reconciler.mark(uid)
 
     def _lost_ready(self) -> bool:
         """Node lifecycle gave us up while we were away."""

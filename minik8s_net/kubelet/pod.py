@@ -73,18 +73,20 @@ class PodWorker:
     # -- living --------------------------------------------------------------------------------------------------
     async def _run(self, pod: Pod) -> None:
         pod = await self._prepare(pod)
-        assert self.sandbox and pod.spec
-        if verdict := self._overdue(pod):
-            await self._end(pod, verdict)
-            return
         try:
-            views = await self._views(pod)
+            if verdict := self._overdue(pod):
+                await self._end(pod, verdict)
+            else:
+                await self._live(pod)
         except CriError as error:
             if error.reason != "NotFound":
                 raise
-            await self._forget_sandbox(pod)  # it died under us: a new one, in the next round
+            await self._forget_sandbox()  # it died under us: a new one, in the next round
             self.host.mark(self.uid)
-            return
+
+    async def _live(self, pod: Pod) -> None:
+        assert pod.spec
+        views = await self._views(pod)
         if await self._restart_sick(pod, views):
             views = await self._views(pod)
         todo = self._plan(pod, views)
@@ -350,9 +352,10 @@ class PodWorker:
         for container in reversed(sidecars):
             await stop(container)
 
-    async def _forget_sandbox(self, pod: Pod) -> None:
-        if self.sandbox is not None and not (pod.spec and pod.spec.hostNetwork):
-            await self.host.network.delete(self.sandbox.netns, self.sandbox.id)
+    async def _forget_sandbox(self) -> None:
+        if self.pod is not None:
+            self.host.events.normal(self.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        await self._release(remove=True)
         self.sandbox, self.address = None, ""
 
     async def _release(self, *, remove: bool) -> None:

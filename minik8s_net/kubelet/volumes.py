@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from lightkube.models.core_v1 import Container, KeyToPath, Volume
+from lightkube.models.core_v1 import Container, DownwardAPIVolumeFile, KeyToPath, Volume
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
 from ..runtime.cri import Mount
@@ -145,14 +145,16 @@ class Volumes:
                 raise VolumeError(f"references non-existent {kind} key: {item.key}")
         return files
 
-    def _downward(self, pod: Pod, items: list[object] | None, mode: int, address: str) -> Files:
+    def _downward(self, pod: Pod, items: list[DownwardAPIVolumeFile] | None, mode: int, address: str) -> Files:
         files: Files = {}
         for item in items or ():
-            if ref := getattr(item, "fieldRef", None):
-                text = field_value(pod, ref.fieldPath, (address, self.node_ip))
+            if item.fieldRef:
+                text = field_value(pod, item.fieldRef.fieldPath, (address, self.node_ip))
+            elif item.resourceFieldRef:
+                text = resource_value(pod, item.resourceFieldRef, None)
             else:
-                text = resource_value(pod, item.resourceFieldRef, None)  # type: ignore[attr-defined]
-            files[item.path] = (text.encode(), item.mode or mode)  # type: ignore[attr-defined]
+                continue
+            files[item.path] = (text.encode(), item.mode or mode)
         return files
 
     def _token(self, pod: Pod) -> bytes:
