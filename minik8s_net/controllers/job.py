@@ -161,7 +161,8 @@ def job_pod(job: Any, slot: str) -> Json:
 
 
 def _slot(pod: Pod) -> str:
-    return ((pod.metadata.annotations if pod.metadata else None) or {}).get(INDEX, "")
+    notes: dict[str, str] = (pod.metadata.annotations if pod.metadata else None) or {}
+    return notes.get(INDEX, "")
 
 
 def _ended(job: Any) -> bool:
@@ -175,7 +176,7 @@ def _restarts(pod: Pod) -> int:
 
 def _delay(failures: list[Pod]) -> float:
     """Seconds until the next try, counted from the last failure."""
-    ends = [
+    ends: list[float] = [
         epoch(s.state.terminated.finishedAt)
         for p in failures
         for s in (p.status.containerStatuses if p.status else None) or ()

@@ -94,7 +94,9 @@ class Scheduler:
         reasons = {_name(n): why_not(pod, n, nodes, around) for n in nodes}
         fitting = [n for n in nodes if reasons[_name(n)] is None]
         if fitting:
-            best = min(fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)])))
+            best = min(
+                fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)]))
+            )
             self._bind(pod, _name(best))
             return
         counted = Counter(r for r in reasons.values() if r)

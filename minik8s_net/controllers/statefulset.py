@@ -132,4 +132,5 @@ def ordered_pod(found: Any, index: int, version: str) -> Json:
 
 
 def _version(pod: Pod) -> str:
-    return ((pod.metadata.labels if pod.metadata else None) or {}).get(HASH, "")
+    labels: dict[str, str] = (pod.metadata.labels if pod.metadata else None) or {}
+    return labels.get(HASH, "")

@@ -49,7 +49,8 @@ def field_value(pod: Pod, path: str, addresses: tuple[str, str]) -> str:
     if path in simple:
         return simple[path] or ""
     if match := _KEYED.fullmatch(path):
-        return ((meta.labels if match[1] == "labels" else meta.annotations) or {}).get(match[2], "")
+        keyed: dict[str, str] = (meta.labels if match[1] == "labels" else meta.annotations) or {}
+        return keyed.get(match[2], "")
     if path in ("metadata.labels", "metadata.annotations"):
         values = (meta.labels if path == "metadata.labels" else meta.annotations) or {}
         return "\n".join(f"{k}={json.dumps(v)}" for k, v in sorted(values.items()))

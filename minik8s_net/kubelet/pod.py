@@ -209,7 +209,8 @@ class PodWorker:
         if view.latest is not None:
             attempt = view.latest.config.attempt + 1
         else:
-            attempt = said["restartCount"] + 1 if said.get("containerID") else said["restartCount"]
+            ran = said.get("containerID") or said.get("lastState")  # in a sandbox before this one
+            attempt = said["restartCount"] + 1 if ran else said["restartCount"]
         try:
             await self._manager.start(pod, container, self.sandbox.id, self.address, attempt, view.latest)
         except Waiting as reason:
@@ -354,7 +355,9 @@ class PodWorker:
 
     async def _forget_sandbox(self) -> None:
         if self.pod is not None:
-            self.host.events.normal(self.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+            self.host.events.normal(
+                self.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
+            )
         await self._release(remove=True)
         self.sandbox, self.address = None, ""
 

@@ -145,7 +145,9 @@ class Volumes:
                 raise VolumeError(f"references non-existent {kind} key: {item.key}")
         return files
 
-    def _downward(self, pod: Pod, items: list[DownwardAPIVolumeFile] | None, mode: int, address: str) -> Files:
+    def _downward(
+        self, pod: Pod, items: list[DownwardAPIVolumeFile] | None, mode: int, address: str
+    ) -> Files:
         files: Files = {}
         for item in items or ():
             if item.fieldRef:
