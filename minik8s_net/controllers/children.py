@@ -100,14 +100,10 @@ def adopt(client: Client, kind: type[Any], owner: Object, selector: Any, candida
         meta = obj.metadata
         if controller_of(obj) is None and not meta.deletionTimestamp and matches(selector, meta.labels):
             owners = [o.to_dict() for o in meta.ownerReferences or ()]
-            client.patch(
-                kind, meta.name, {"metadata": {"ownerReferences": [*owners, ref(owner)]}}, meta.namespace
-            )
+            client.patch(kind, meta.name, {"metadata": {"ownerReferences": [*owners, ref(owner)]}}, meta.namespace)
 
 
 def release(client: Client, kind: type[Any], owner: Object, obj: Any) -> None:
     """Take our name off an object that no longer matches (a pod relabelled to be debugged)."""
     owners = [o.to_dict() for o in obj.metadata.ownerReferences or () if o.uid != owner.metadata.uid]
-    client.patch(
-        kind, obj.metadata.name, {"metadata": {"ownerReferences": owners or None}}, obj.metadata.namespace
-    )
+    client.patch(kind, obj.metadata.name, {"metadata": {"ownerReferences": owners or None}}, obj.metadata.namespace)

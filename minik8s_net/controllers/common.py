@@ -126,9 +126,7 @@ def tolerates(tolerations: list[Toleration] | None, taint: Taint) -> bool:
             continue
         if toleration.key and toleration.key != taint.key:
             continue
-        if toleration.operator == "Exists" or (
-            toleration.key and (toleration.value or "") == (taint.value or "")
-        ):
+        if toleration.operator == "Exists" or (toleration.key and (toleration.value or "") == (taint.value or "")):
             return True
     return False
 

@@ -58,9 +58,9 @@ class DaemonSetController:
 
     def _on_node(self, change: Change[Node]) -> None:
         old, new = change.old, change.new
-        if change.type == "MODIFIED" and old is not None and old.metadata and new.metadata:
-            if (old.spec, old.metadata.labels) == (new.spec, new.metadata.labels):
-                return  # a heartbeat
+        heartbeat = old is not None and (old.spec, _labels(old)) == (new.spec, _labels(new))
+        if heartbeat and change.type == "MODIFIED":
+            return
         for found in self.client.list(DaemonSet):
             if found.metadata:
                 self._loop.mark((found.metadata.namespace or "", found.metadata.name or ""))
@@ -97,9 +97,7 @@ class DaemonSetController:
         pods = self._pods.of(found)
         old = [p for p in pods if ((p.metadata.labels if p.metadata else None) or {}).get(HASH) != version]
         rolling = found.spec.updateStrategy.rollingUpdate if found.spec.updateStrategy else None
-        _, most = bounds(
-            0, rolling.maxUnavailable if rolling and rolling.maxUnavailable is not None else 1, total
-        )
+        _, most = bounds(0, rolling.maxUnavailable if rolling and rolling.maxUnavailable is not None else 1, total)
         missing = sum(1 for p in pods if not is_ready(p) or (p.metadata and p.metadata.deletionTimestamp))
         for pod in sorted(old, key=is_ready):
             if not is_ready(pod):
@@ -170,3 +168,7 @@ def _node_of(pod: Pod) -> str:
             if field.values:
                 return field.values[0]
     return ""
+
+
+def _labels(node: Node) -> dict[str, str]:
+    return (node.metadata.labels if node.metadata else None) or {}

@@ -102,9 +102,7 @@ class DeploymentController:
             if error.reason != "AlreadyExists":
                 raise
             patch = {"status": {"collisionCount": ((found.status and found.status.collisionCount) or 0) + 1}}
-            self.client.patch(
-                Deployment, found.metadata.name, patch, found.metadata.namespace, subresource="status"
-            )
+            self.client.patch(Deployment, found.metadata.name, patch, found.metadata.namespace, subresource="status")
             raise
 
     def _revise(self, found: Any, new: Any) -> None:
@@ -114,9 +112,7 @@ class DeploymentController:
         copied = {k: v for k, v in (found.metadata.annotations or {}).items() if k not in NOT_COPIED}
         annotations = {**copied, REVISION: str(number), **self._size_notes(found)}
         namespace = found.metadata.namespace
-        self.client.patch(
-            ReplicaSet, new.metadata.name, {"metadata": {"annotations": annotations}}, namespace
-        )
+        self.client.patch(ReplicaSet, new.metadata.name, {"metadata": {"annotations": annotations}}, namespace)
         own = {"metadata": {"annotations": {REVISION: str(number)}}}
         self.client.patch(Deployment, found.metadata.name, own, namespace)
 
@@ -262,9 +258,7 @@ def _timed(found: Any, entries: list[Json]) -> list[Json]:
         old = was.to_dict() if was is not None else {}
         moved = entry.pop("moved", False)
         said = all(old.get(k) == entry.get(k) for k in ("status", "reason", "message"))
-        entry["lastUpdateTime"] = (
-            old["lastUpdateTime"] if said and not moved and "lastUpdateTime" in old else now
-        )
+        entry["lastUpdateTime"] = old["lastUpdateTime"] if said and not moved and "lastUpdateTime" in old else now
         same = old.get("status") == entry["status"] and "lastTransitionTime" in old
         entry["lastTransitionTime"] = old["lastTransitionTime"] if same else now
         result.append(entry)

@@ -127,9 +127,7 @@ def _plain(port: Json) -> Json:
     return {"protocol": "TCP", **{k: v for k, v in port.items() if v is not None}}
 
 
-def place(
-    content: list[Group], existing: list[EndpointSlice]
-) -> tuple[list[Json], dict[str, Json], list[str]]:
+def place(content: list[Group], existing: list[EndpointSlice]) -> tuple[list[Json], dict[str, Json], list[str]]:
     """Distribute over slices: (new ones, changed ones by name, names of needless ones).
 
     An endpoint stays in the slice it is in: a change of one pod rewrites one slice of at most 100.
@@ -156,9 +154,7 @@ def place(
         rest = list(left.values())
         if not endpoints and not kept:
             new.append({"endpoints": [], "ports": ports})
-        new += [
-            {"endpoints": rest[i : i + PER_SLICE], "ports": ports} for i in range(0, len(rest), PER_SLICE)
-        ]
+        new += [{"endpoints": rest[i : i + PER_SLICE], "ports": ports} for i in range(0, len(rest), PER_SLICE)]
     return new, changed, list(unused)
 
 

@@ -116,11 +116,7 @@ class EndpointSliceController:
         candidates = [self._pods.get((namespace, k, v), {}) for k, v in service.spec.selector.items()]
         smallest = min(candidates, key=len)
         wanted = service.spec.selector.items()
-        return [
-            p
-            for p in smallest.values()
-            if wanted <= ((p.metadata.labels if p.metadata else None) or {}).items()
-        ]
+        return [p for p in smallest.values() if wanted <= ((p.metadata.labels if p.metadata else None) or {}).items()]
 
     def _mirror(self, key: Key, service: Service) -> None:
         endpoints = self.client.find(Endpoints, key[1], key[0])
@@ -130,9 +126,7 @@ class EndpointSliceController:
             return
         self._write_slices(key, service, mirrored(endpoints), MIRROR, labels)
 
-    def _write_slices(
-        self, key: Key, service: Service, content: list[Group], by: str, labels: dict[str, str]
-    ) -> None:
+    def _write_slices(self, key: Key, service: Service, content: list[Group], by: str, labels: dict[str, str]) -> None:
         self._remove(key, by)
         existing = list(self._slices.get(key, {}).values())
         new, changed, needless = place(content, existing)
@@ -143,9 +137,7 @@ class EndpointSliceController:
             meta = found.metadata
             if meta and meta.name not in needless and (meta.labels or {}) != labels:
                 gone: Json = {k: None for k in (meta.labels or {}) if k not in labels}
-                self.client.patch(
-                    EndpointSlice, meta.name or "", {"metadata": {"labels": {**gone, **labels}}}, key[0]
-                )
+                self.client.patch(EndpointSlice, meta.name or "", {"metadata": {"labels": {**gone, **labels}}}, key[0])
         for body in new:
             meta_tree = {
                 "name": f"{key[1]}-{random_suffix()}",
@@ -226,9 +218,7 @@ def _slice_labels(service: Service) -> dict[str, str]:
 def _same_endpoint(old: Pod, new: Pod) -> bool:
     """True where nothing an endpoint shows has changed."""
     assert old.metadata and new.metadata and old.spec and new.spec
-    before, after = (
-        ((p.status.podIP if p.status else None), is_ready(p), is_finished(p)) for p in (old, new)
-    )
+    before, after = (((p.status.podIP if p.status else None), is_ready(p), is_finished(p)) for p in (old, new))
     return (
         before == after
         and old.metadata.labels == new.metadata.labels

@@ -128,9 +128,7 @@ class GarbageCollector:
     def _blocking(self, uid: str) -> bool:
         for child in self._children.get(uid, ()):
             found = self._find(child)
-            if found and any(
-                o.uid == uid and o.blockOwnerDeletion for o in found[1].metadata.ownerReferences or ()
-            ):
+            if found and any(o.uid == uid and o.blockOwnerDeletion for o in found[1].metadata.ownerReferences or ()):
                 return True
         return False
 

@@ -74,9 +74,7 @@ class JobController:
         if missing > 0 and failures and (wait := _delay(failures)) > 0:
             self._loop.mark_after(key, wait)
             return
-        free = [
-            i for i in range(total or 0) if str(i) not in done and str(i) not in {_slot(p) for p in active}
-        ]
+        free = [i for i in range(total or 0) if str(i) not in done and str(i) not in {_slot(p) for p in active}]
         for number in range(missing):
             slot = str(free[number]) if job.spec.completionMode == "Indexed" and number < len(free) else ""
             if create_pod(self.client, self.events, job, job_pod(job, slot)) is None:
@@ -182,5 +180,6 @@ def _delay(failures: list[Pod]) -> float:
         for s in (p.status.containerStatuses if p.status else None) or ()
         if s.state and s.state.terminated
     ]
-    delay = min(FIRST_DELAY * 2 ** (len(failures) - 1), LAST_DELAY)
-    return max(ends, default=0.0) + delay - time.time()
+    delay: float = min(FIRST_DELAY * 2 ** (len(failures) - 1), LAST_DELAY)
+    last: float = max(ends, default=0.0)
+    return last + delay - time.time()

@@ -67,9 +67,7 @@ class NamespaceController:
     def _furnish(self, name: str) -> None:
         if self.client.find(ServiceAccount, "default", name) is None:
             account = {"apiVersion": "v1", "kind": "ServiceAccount"}
-            self.client.create(
-                ServiceAccount, {**account, "metadata": {"name": "default", "namespace": name}}
-            )
+            self.client.create(ServiceAccount, {**account, "metadata": {"name": "default", "namespace": name}})
         found = self.client.find(ConfigMap, ROOT_CA, name)
         data = {"ca.crt": self.ca_pem}
         if found is None:
@@ -78,9 +76,7 @@ class NamespaceController:
                 "namespace": name,
                 "annotations": {"kubernetes.io/description": ROOT_CA_NOTE},
             }
-            self.client.create(
-                ConfigMap, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
-            )
+            self.client.create(ConfigMap, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
         elif found.data != data:
             self.client.patch(ConfigMap, ROOT_CA, {"data": data}, name)
 

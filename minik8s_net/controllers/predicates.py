@@ -60,9 +60,9 @@ def _term(term: NodeSelectorTerm, node: Node) -> bool:
         return False
     labels = node.metadata.labels or {}
     fields = {"metadata.name": node.metadata.name or ""}
-    return all(
-        expression(labels, e.key, e.operator, e.values or []) for e in term.matchExpressions or ()
-    ) and all(expression(fields, e.key, e.operator, e.values or []) for e in term.matchFields or ())
+    return all(expression(labels, e.key, e.operator, e.values or []) for e in term.matchExpressions or ()) and all(
+        expression(fields, e.key, e.operator, e.values or []) for e in term.matchFields or ()
+    )
 
 
 def _ports_free(pod: Pod, neighbours: Iterable[Pod]) -> bool:
@@ -106,21 +106,15 @@ def _neighbours(pod: Pod, term: PodAffinityTerm, node: Node, nodes: list[Node], 
     where = ((node.metadata.labels if node.metadata else None) or {}).get(term.topologyKey)
     if where is None:
         return False
-    domain = [
-        n for n in nodes if ((n.metadata.labels if n.metadata else None) or {}).get(term.topologyKey) == where
-    ]
+    domain = [n for n in nodes if ((n.metadata.labels if n.metadata else None) or {}).get(term.topologyKey) == where]
     return any(
-        _selected(pod, term, o)
-        for n in domain
-        for o in around.get((n.metadata.name if n.metadata else "") or "", ())
+        _selected(pod, term, o) for n in domain for o in around.get((n.metadata.name if n.metadata else "") or "", ())
     )
 
 
 def _first_of_its_kind(pod: Pod, term: PodAffinityTerm, around: NodePods) -> bool:
     """A pod that its own affinity selects may be the first."""
-    return _selected(pod, term, pod) and not any(
-        _selected(pod, term, o) for pods in around.values() for o in pods
-    )
+    return _selected(pod, term, pod) and not any(_selected(pod, term, o) for pods in around.values() for o in pods)
 
 
 def prefers(pod: Pod, node: Node, nodes: Iterable[Node], around: NodePods) -> int:

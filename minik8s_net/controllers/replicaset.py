@@ -91,9 +91,7 @@ class ReplicaSetController:
         available = [p for p in ready if is_available(p, minimum)]
         if len(available) < len(ready):
             self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
-        labelled = [
-            p for p in pods if template.items() <= ((p.metadata.labels if p.metadata else None) or {}).items()
-        ]
+        labelled = [p for p in pods if template.items() <= ((p.metadata.labels if p.metadata else None) or {}).items()]
         status: Json = {
             "replicas": len(pods),
             "fullyLabeledReplicas": len(labelled) or None,

@@ -85,18 +85,14 @@ class Scheduler:
         if pod.metadata.deletionTimestamp or is_finished(pod):
             return
         if pod.spec.schedulingGates:
-            self._unschedulable(
-                pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates"
-            )
+            self._unschedulable(pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
             return
         nodes = self.client.list(Node)
         around: NodePods = {_name(n): self._placed.get(_name(n), {}).values() for n in nodes}
         reasons = {_name(n): why_not(pod, n, nodes, around) for n in nodes}
         fitting = [n for n in nodes if reasons[_name(n)] is None]
         if fitting:
-            best = min(
-                fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)]))
-            )
+            best = min(fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)])))
             self._bind(pod, _name(best))
             return
         counted = Counter(r for r in reasons.values() if r)
@@ -123,9 +119,7 @@ class Scheduler:
             if is_not_found(error) or error.code == 409:
                 return
             raise
-        self.events.normal(
-            bound, "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
-        )
+        self.events.normal(bound, "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}")
 
     def _unschedulable(self, pod: Pod, reason: str, message: str) -> None:
         meta = pod.metadata

@@ -81,12 +81,12 @@ class ContainerManager:
         if wait > 0:
             meta = pod.metadata
             assert meta
-            text = (
-                f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
-            )
+            text = f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
             delay = self.backoff.delay(container.name)
             pretty = f"{delay:g}s" if delay < 60 else f"{int(delay // 60)}m{int(delay % 60)}s"
-            spoken = f"Back-off restarting failed container {container.name} in pod {meta.name}_{meta.namespace}({self.uid})"
+            spoken = (
+                f"Back-off restarting failed container {container.name} in pod {meta.name}_{meta.namespace}({self.uid})"
+            )
             self.host.events.warning(pod, "BackOff", spoken, field_path(pod, container))
             raise Waiting("CrashLoopBackOff", f"back-off {pretty} {text}", wait)
         self.backoff.next(container.name, now)

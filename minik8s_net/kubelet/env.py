@@ -47,9 +47,7 @@ def environment(
     for service in services:
         env.update(service_variables(service))
     for source in container.envFrom or ():
-        ref, kind = (
-            (source.configMapRef, "ConfigMap") if source.configMapRef else (source.secretRef, "Secret")
-        )
+        ref, kind = (source.configMapRef, "ConfigMap") if source.configMapRef else (source.secretRef, "Secret")
         if ref is None:
             continue
         data = lookup(kind, ref.name or "")
@@ -78,9 +76,7 @@ def _value(
         return field_value(pod, source.fieldRef.fieldPath, addresses)
     if source.resourceFieldRef:
         return resource_value(pod, source.resourceFieldRef, container)
-    ref, kind = (
-        (source.configMapKeyRef, "ConfigMap") if source.configMapKeyRef else (source.secretKeyRef, "Secret")
-    )
+    ref, kind = (source.configMapKeyRef, "ConfigMap") if source.configMapKeyRef else (source.secretKeyRef, "Secret")
     if ref is None:
         return None
     data = lookup(kind, ref.name or "")

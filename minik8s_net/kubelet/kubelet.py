@@ -51,14 +51,10 @@ class Kubelet:
         self.node_name, self.client, self.runtime, self.netns = node_name, client, runtime, node_netns
         self._workers: dict[str, PodWorker] = {}
         self._pods: dict[str, Pod] = {}  # by uid, of this node
-        self._users: dict[
-            tuple[str, str, str], set[str]
-        ] = {}  # kind, namespace, name -> uids that mount or name it
+        self._users: dict[tuple[str, str, str], set[str]] = {}  # kind, namespace, name -> uids that mount or name it
         self._ends: list[Callable[[], None]] = []
         # a worker per pod, as the kubelet has: a pod that waits out its grace period holds nobody up
-        self._reconciler: Reconciler[str] = Reconciler(
-            f"kubelet {node_name}", self._sync, workers=2 * node.MAX_PODS
-        )
+        self._reconciler: Reconciler[str] = Reconciler(f"kubelet {node_name}", self._sync, workers=2 * node.MAX_PODS)
         self.host = Host(
             config=config,
             pods_root=state.pods,

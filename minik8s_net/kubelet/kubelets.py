@@ -70,9 +70,7 @@ class NodeKubelets:
         if status is None or not status.containerID or not (status.state and status.state.running):
             raise StatusError(404, "NotFound", f'container not found ("{name}")')
         try:
-            return await kubelet.runtime.exec(
-                status.containerID.partition("://")[2], command, tty=tty, stdin=stdin
-            )
+            return await kubelet.runtime.exec(status.containerID.partition("://")[2], command, tty=tty, stdin=stdin)
         except CriError as error:
             raise StatusError(500, "InternalError", error.message) from None
 
@@ -129,9 +127,7 @@ def _container_name(pod: Pod, wanted: str | None) -> str:
         return wanted
     if len(names) == 1:
         return names[0]
-    text = (
-        f"a container name must be specified for pod {pod.metadata.name}, choose one of: [{' '.join(names)}]"
-    )
+    text = f"a container name must be specified for pod {pod.metadata.name}, choose one of: [{' '.join(names)}]"
     if inits:
         text += f" or one of the init containers: [{' '.join(inits)}]"
     raise bad_request(text)

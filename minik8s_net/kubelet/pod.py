@@ -139,9 +139,7 @@ class PodWorker:
         try:
             return await host.runtime.run_pod_sandbox(config)
         except CriError as error:
-            host.events.warning(
-                pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error.message}"
-            )
+            host.events.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error.message}")
             raise
 
     async def _plug_in(self, pod: Pod, sandbox: Sandbox) -> Pod:
@@ -194,9 +192,7 @@ class PodWorker:
     def _view(self, pod: Pod, container: Container, found: list[ContainerStatus]) -> View:
         said = _said(pod, container.name)
         if not found:
-            return View(
-                None, said.get("lastState"), self._waiting.get(container.name), restarts=said["restartCount"]
-            )
+            return View(None, said.get("lastState"), self._waiting.get(container.name), restarts=said["restartCount"])
         latest = found[-1]
         if latest.state == "running":
             self._waiting.pop(container.name, None)
@@ -250,9 +246,7 @@ class PodWorker:
 
     def _unhealthy(self, name: str, message: str) -> None:
         if self.pod is not None:
-            self.host.events.warning(
-                self.pod, "Unhealthy", message, field_path(self.pod, _container(self.pod, name))
-            )
+            self.host.events.warning(self.pod, "Unhealthy", message, field_path(self.pod, _container(self.pod, name)))
 
     # -- status --------------------------------------------------------------------------------------------------
     def _write(self, pod: Pod, views: dict[str, View], todo: Plan, verdict: Verdict | None = None) -> Pod:
@@ -260,9 +254,7 @@ class PodWorker:
         status = pod_status(pod, views, todo, addresses=(self.address, self.host.node_ip), verdict=verdict)
         try:
             patch = {"metadata": {"uid": self.uid}, "status": status}
-            return self.host.client.patch(
-                Pod, pod.metadata.name, patch, pod.metadata.namespace, subresource="status"
-            )
+            return self.host.client.patch(Pod, pod.metadata.name, patch, pod.metadata.namespace, subresource="status")
         except StatusError as error:
             if is_not_found(error) or error.code == 409:  # gone meanwhile, or another pod of that name
                 return pod
@@ -311,9 +303,7 @@ class PodWorker:
         self.done = True
         if pod is not None and pod.metadata and pod.metadata.name:
             try:
-                self.host.client.delete(
-                    Pod, pod.metadata.name, pod.metadata.namespace, grace_seconds=0, uid=self.uid
-                )
+                self.host.client.delete(Pod, pod.metadata.name, pod.metadata.namespace, grace_seconds=0, uid=self.uid)
             except StatusError as error:
                 if not is_not_found(error) and error.code != 409:
                     raise

@@ -110,9 +110,7 @@ class Prober:
                 return
             await asyncio.sleep(probe.periodSeconds or 10)
 
-    def _apply(
-        self, kind: str, success: bool, container: Container, health: Health, opened: asyncio.Event
-    ) -> bool:
+    def _apply(self, kind: str, success: bool, container: Container, health: Health, opened: asyncio.Event) -> bool:
         """Draw the consequence; True where this probe has said its last word."""
         before = (health.started, health.ready, health.sick)
         if kind == "Readiness":

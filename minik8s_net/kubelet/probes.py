@@ -108,9 +108,7 @@ class Looker:
     async def _status_code(self, host: str, port: int, tls: bool, request: bytes, timeout: float) -> int:
         sock = await dial(self.node, host, port, timeout)
         context = ssl._create_unverified_context() if tls else None  # as the kubelet: probes don't verify
-        reader, writer = await asyncio.open_connection(
-            sock=sock, ssl=context, server_hostname=host if tls else None
-        )
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=host if tls else None)
         try:
             writer.write(request)
             line = await reader.readline()

@@ -73,9 +73,7 @@ def container_status(container: Container, view: View, initialized: bool, is_ini
     else:
         state = {"terminated": terminated(latest)}
     entry: Json = {"name": container.name, "state": state, "lastState": last or {}}
-    done_init = (
-        is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
-    )
+    done_init = is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
     entry["ready"] = bool(view.ready and view.running) or bool(done_init)
     entry["restartCount"] = view.restarts
     entry["image"] = container.image or ""
@@ -135,9 +133,7 @@ def conditions(pod: Pod, views: Mapping[str, View], plan: Plan, *, sandbox: bool
         {"type": "PodScheduled", "status": "True"},
     ]
     mine = {c["type"] for c in own}
-    others = [
-        c.to_dict() for c in (pod.status.conditions if pod.status else None) or () if c.type not in mine
-    ]
+    others = [c.to_dict() for c in (pod.status.conditions if pod.status else None) or () if c.type not in mine]
     return own + others
 
 
@@ -184,9 +180,7 @@ def pod_status(
     if pod_ip:
         status["podIP"], status["podIPs"] = pod_ip, [{"ip": pod_ip}]
     if spec.initContainers:
-        status["initContainerStatuses"] = [
-            container_status(c, views[c.name], True, True) for c in spec.initContainers
-        ]
+        status["initContainerStatuses"] = [container_status(c, views[c.name], True, True) for c in spec.initContainers]
     simple = plan.initialized or not spec.initContainers
     status["containerStatuses"] = [container_status(c, views[c.name], simple, False) for c in spec.containers]
     return status

@@ -99,14 +99,10 @@ class Volumes:
         namespace = (pod.metadata.namespace if pod.metadata else "") or ""
         if source := volume.configMap:
             mode = source.defaultMode or DEFAULT_MODE
-            return self._data(
-                "configmap", source.name or "", namespace, source.items, bool(source.optional), mode
-            )
+            return self._data("configmap", source.name or "", namespace, source.items, bool(source.optional), mode)
         if secret := volume.secret:
             mode = secret.defaultMode or DEFAULT_MODE
-            return self._data(
-                "secret", secret.secretName or "", namespace, secret.items, bool(secret.optional), mode
-            )
+            return self._data("secret", secret.secretName or "", namespace, secret.items, bool(secret.optional), mode)
         if downward := volume.downwardAPI:
             return self._downward(pod, downward.items, downward.defaultMode or DEFAULT_MODE, address)
         assert volume.projected
@@ -145,9 +141,7 @@ class Volumes:
                 raise VolumeError(f"references non-existent {kind} key: {item.key}")
         return files
 
-    def _downward(
-        self, pod: Pod, items: list[DownwardAPIVolumeFile] | None, mode: int, address: str
-    ) -> Files:
+    def _downward(self, pod: Pod, items: list[DownwardAPIVolumeFile] | None, mode: int, address: str) -> Files:
         files: Files = {}
         for item in items or ():
             if item.fieldRef:

@@ -51,9 +51,7 @@ class Cluster:
     def _on_pod(self, change: Change[Pod]) -> None:
         pod: Any = change.new
         if change.type != "DELETED" and pod.spec.nodeName:
-            asyncio.get_running_loop().call_soon(
-                self._act, pod.metadata.name, pod.metadata.namespace, pod.metadata.uid
-            )
+            asyncio.get_running_loop().call_soon(self._act, pod.metadata.name, pod.metadata.namespace, pod.metadata.uid)
 
     def _act(self, name: str, namespace: str, uid: str) -> None:
         pod: Any = self.client.find(Pod, name, namespace)
@@ -81,11 +79,7 @@ class Cluster:
         return self.client.list(Pod, "default", labels)
 
     def events(self, name: str) -> list[str]:
-        return [
-            f"{e.reason}: {e.message}"
-            for e in self.client.list(Event, "default")
-            if e.involvedObject.name == name
-        ]
+        return [f"{e.reason}: {e.message}" for e in self.client.list(Event, "default") if e.involvedObject.name == name]
 
     async def until(self, true: Callable[[], Any], seconds: float = 5.0) -> None:
         async with asyncio.timeout(seconds):

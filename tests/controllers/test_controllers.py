@@ -59,9 +59,7 @@ def test_a_deployment_spreads_rolls_and_rolls_back(cluster: Run) -> None:
         sets = {s.spec.replicas: s for s in one.client.list(ReplicaSet, "default")}
         assert sets[3].metadata.annotations["deployment.kubernetes.io/revision"] == "3" and sets[0]
         assert all(p.metadata.labels["pod-template-hash"] in p.metadata.name for p in one.pods(app="web"))
-        conditions = {
-            c.type: c.reason for c in one.client.get(Deployment, "web", "default").status.conditions
-        }
+        conditions = {c.type: c.reason for c in one.client.get(Deployment, "web", "default").status.conditions}
         assert conditions == {
             "Available": "MinimumReplicasAvailable",
             "Progressing": "NewReplicaSetAvailable",
@@ -104,9 +102,7 @@ def test_own_endpoints_are_mirrored(cluster: Run) -> None:
         one.create(Service, "db", {"ports": [{"port": 5432}]})
         meta = {"name": "db", "namespace": "default"}
         subset = {"addresses": [{"ip": "172.18.0.2"}], "ports": [{"port": 5432}]}
-        one.client.create(
-            Endpoints, {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]}
-        )
+        one.client.create(Endpoints, {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]})
         await one.until(lambda: addresses(one, "db"))
         assert list(addresses(one, "db")) == ["172.18.0.2"] and slices(one, "db")[0].ports[0].port == 5432
         managed = slices(one, "db")[0].metadata.labels["endpointslice.kubernetes.io/managed-by"]
@@ -124,9 +120,7 @@ def test_stateful_pods_come_in_order_and_daemons_everywhere(cluster: Run) -> Non
             "template": template(app="db"),
         }
         one.create(StatefulSet, "db", {**spec, "replicas": 2})
-        one.create(
-            DaemonSet, "ds", {"selector": {"matchLabels": {"app": "ds"}}, "template": template(app="ds")}
-        )
+        one.create(DaemonSet, "ds", {"selector": {"matchLabels": {"app": "ds"}}, "template": template(app="ds")})
         await one.until(lambda: all(p.spec.nodeName for p in one.pods()) and len(one.pods()) == 4)
         assert [p.metadata.name for p in one.pods(app="db")] == ["db-0"], "db-1 waits for db-0"
         assert Counter(p.spec.nodeName for p in one.pods(app="ds")) == {"node-1": 1, "node-2": 1, "node-3": 1}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +153,7 @@ def test_a_new_kubelet_adopts_processes_and_removes_orphans(on_node: OnNode) -> 
         assert node.ready("stays") and node.status("stays").containerID == container
         assert node.pod("stays").status.podIP == address and node.status("stays").restartCount == 0
         (now,) = await node.runtime.list_containers()
-        assert now.pid == before[now.id] and os.path.exists(f"/proc/{now.pid}")
+        assert now.pid == before[now.id] and Path(f"/proc/{now.pid}").exists()
         await node.runtime.stop_pod_sandbox(left[0].id)  # as if the runtime had lost it
         await node.until(lambda: node.status("stays").restartCount == 1 and node.ready("stays"))
 
