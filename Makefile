@@ -30,7 +30,7 @@ test: setup
 
 lint: setup
 	$(BIN)/ruff check minik8s_net tests labs benchmarks
-	$(BIN)/ruff format --check minik8s_net tests labs benchmarks
+	$(BIN)/ruff format --check -q minik8s_net tests labs benchmarks
 	$(BIN)/mypy
 
 bench: setup

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import minik8s_net
 from minik8s_net import Cluster
 from minik8s_net.boot.lifecycle import add_sbin_to_path
 from minik8s_net.state import State
@@ -29,17 +30,20 @@ class Home:
 
     path: Path
     uid: int | None = None  # run commands as this uid (needs root); None: as we are
+    python: str = sys.executable
+    library: str = ""  # where that interpreter finds the package and what it needs
 
     @property
     def env(self) -> dict[str, str]:
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MINIK8S_", "KUBE"))}
-        return {**keep, "HOME": str(self.path), "MINIK8S_HOME": str(self.path / "state")}
+        extra = {"PYTHONPATH": self.library} if self.library else {}
+        return {**keep, **extra, "HOME": str(self.path), "MINIK8S_HOME": str(self.path / "state")}
 
     def command(self, *argv: str) -> list[str]:
         prefix = []
         if self.uid is not None:
             prefix = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
-        return [*prefix, sys.executable, "-m", "minik8s_net.cli", *argv]
+        return [*prefix, self.python, "-m", "minik8s_net.cli", *argv]
 
     def minik8s(self, *argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run the real command; its output as text."""
@@ -84,16 +88,48 @@ def fresh_home(tmp_path: Path) -> Iterator[Home]:
     home.minik8s("down", "--all")
 
 
+@pytest.fixture(scope="session")
+def public_library() -> Iterator[Path]:
+    """The package and what it needs, readable by everybody: root's own Python often lives where only root may look."""
+    path = Path("/tmp") / f"minik8s-test-library-{os.getpid()}"
+    site = Path(pytest.__file__).parents[1]
+    tools = (
+        "pip*",
+        "ruff*",
+        "mypy*",
+        "kubernetes*",
+        "pytest*",
+        "_pytest*",
+        "hypothesis*",
+        "IPython*",
+        "jupyter*",
+        "debugpy*",
+        "torch*",
+        "numpy*",
+    )
+    shutil.copytree(site, path, ignore=shutil.ignore_patterns(*tools, "__editable__*", "*.pth", "__pycache__"))
+    shutil.copytree(
+        Path(minik8s_net.__file__).parent, path / "minik8s_net", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture
-def user_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def user_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home owned by an unnamed ordinary user, whose commands run as that user."""
     if os.getuid() != 0:
         home = Home(tmp_path_factory.mktemp("user"))
     else:
+        system = shutil.which("python3", path="/usr/bin")
+        if not system:
+            pytest.skip("needs a python3 in /usr/bin that an unnamed user may run: apt-get install python3")
+        library = request.getfixturevalue("public_library")
         path = Path("/tmp") / f"minik8s-test-{os.getpid()}-{time.monotonic_ns()}"
         path.mkdir(mode=0o700)
         os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-        home = Home(path, UNPRIVILEGED)
+        home = Home(path, UNPRIVILEGED, system, str(library))
     yield home
     home.minik8s("down", "--all")
     if home.uid is not None:

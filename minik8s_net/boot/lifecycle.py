@@ -65,8 +65,7 @@ def up(
         if _ready(state, record):
             return Started(config, time.monotonic() - began, resumed=True, running=True)
         try:
-            if not record.alive("supervisor"):
-                _spawn_supervisor(state, record)
+            _ensure_supervisor(config, state, record)
             _await_ready(state, record, progress)
         except BaseException:
             if not resumed:
@@ -104,6 +103,8 @@ def stored_config(name: str) -> ClusterConfig | None:
         return ClusterConfig.from_dict(json.loads(State.of(name).config.read_text()))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise StartError(f"{error.filename}: permission denied.\nSet MINIK8S_HOME to a folder of your own.") from None
 
 
 def is_ready(name: str) -> bool:
@@ -156,6 +157,15 @@ def _make_folder(state: State, config: ClusterConfig) -> None:
             f"cannot write the cluster's folder {state.root}: {error.strerror}.\n"
             f"Set MINIK8S_HOME to a folder you may write to, or free some space."
         ) from None
+
+
+def _ensure_supervisor(config: ClusterConfig, state: State, record: Record) -> None:
+    supervisor = record.alive("supervisor")
+    if supervisor and not config.heal:  # it does not start again what died; another one does, and adopts the rest
+        supervisor.end((signal.SIGTERM, 1.0), (signal.SIGKILL, 2.0))
+        supervisor = None
+    if not supervisor:
+        _spawn_supervisor(state, record)
 
 
 def _spawn_supervisor(state: State, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""The Node object that makes a node exist: its namespace, bridge, kubelet, proxy and policy all follow from it. Pure."""
+"""The Node object that makes a node exist: namespace, bridge, kubelet, proxy and policy follow from it. Pure."""
 
 from __future__ import annotations
 

@@ -147,11 +147,12 @@ def node(args: argparse.Namespace) -> int:
 
 def image(args: argparse.Namespace) -> int:
     """What `image:` may name here."""
-    from ..runtime.images import catalogue
+    from ..runtime.images import CATALOGUE, user_catalogue
 
-    known = catalogue()
+    known = {**CATALOGUE, **user_catalogue()}
     if args.output == "json":
-        print(json.dumps([vars(i) for i in known], indent=2))
+        print(json.dumps(known, indent=2, default=str))
     else:
-        output.table(["IMAGE", "KIND", "WHAT IT IS"], [[i.name, i.kind, i.description] for i in known])
+        rows = [[name, str(i.get("kind", "")), str(i.get("description", ""))] for name, i in sorted(known.items())]
+        output.table(["IMAGE", "KIND", "WHAT IT IS"], rows)
     return 0

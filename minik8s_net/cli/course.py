@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from typing import TYPE_CHECKING
 
 from . import output
+
+if TYPE_CHECKING:
+    from ..lab.check import Result
 
 
 def lab(args: argparse.Namespace) -> int:
@@ -45,13 +49,10 @@ def lab(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(results: list[object], total: int, form: str | None) -> int:
-    from ..lab.check import Result
-
+def _check(results: list[Result], total: int, form: str | None) -> int:
     passed = 0
     rows = []
     for result in results:
-        assert isinstance(result, Result)
         passed += result.verdict.ok
         rows.append({"name": result.name, **vars(result.verdict)})
         if form == "json":

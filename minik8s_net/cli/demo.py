@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from typing import TYPE_CHECKING
 
 from . import output
+
+if TYPE_CHECKING:
+    from ..demo.statements import Finding, Statement
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -28,7 +32,7 @@ def demo(args: argparse.Namespace) -> int:
             lifecycle.up(config, progress.step, publish=args.keep)
         section = ""
 
-        def tell(statement: runner.Statement, findings: list[runner.Finding]) -> None:
+        def tell(statement: Statement, findings: list[Finding]) -> None:
             nonlocal section
             if quiet:
                 return

@@ -1,4 +1,4 @@
-"""Commands about objects, as kubectl has them, for machines without it: apply, get, describe, delete, exec, logs, wait."""
+"""Commands about objects, as kubectl has them, for machines without it."""
 
 from __future__ import annotations
 
@@ -173,8 +173,7 @@ def _targets(api: Api, words: list[str]) -> Iterator[tuple[Resource, str | None]
             yield from ((r, None) for r in api.resources() if "all" in r.categories)
             continue
         resource = api.resource(kind)
-        for name in names or [None]:
-            yield resource, name
+        yield from ((resource, name) for name in names or (None,))
 
 
 def _print_table(

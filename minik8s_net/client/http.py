@@ -121,6 +121,9 @@ class Api:
             self._http.close()
             self._http = None
 
+    def __del__(self) -> None:
+        self.close()
+
     # -- discovery ---------------------------------------------------------------------------------------------------
     def resources(self) -> list[Resource]:
         """Every kind the server has, from aggregated discovery (two requests, kept)."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..api.errors import StatusError, is_not_found
 from .http import Api, Json
+from .threeway import annotated, strategic_patch
 
 
 class ManifestError(Exception):
@@ -74,7 +75,7 @@ def _objects(document: Any, name: str) -> Iterator[Json]:
 
 def _strings_for_dates(base: Any) -> Any:
     """YAML reads `2026-01-01` as a date; Kubernetes (JSON) knows only strings."""
-    loader = type("Loader", (base,), {})
+    loader: Any = type("Loader", (base,), {})
     loader.yaml_implicit_resolvers = {
         first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in base.yaml_implicit_resolvers.items()
@@ -83,7 +84,7 @@ def _strings_for_dates(base: Any) -> Any:
 
 
 def apply(api: Api, objects: list[Json], namespace: str | None = None) -> Iterator[Applied]:
-    """Create or update each object by server-side apply. Kinds and namespaces are looked up before anything is written.
+    """Create or update each object, as kubectl does. All kinds are looked up before anything is written.
 
     Raises StatusError at the first refusal; what came before it stands, as with kubectl.
     """
@@ -94,17 +95,17 @@ def apply(api: Api, objects: list[Json], namespace: str | None = None) -> Iterat
             raise StatusError(422, "Invalid", f"{obj['kind']}: metadata.name: Required value: name is required")
         inside = metadata.get("namespace") or namespace or api.namespace
         path = resource.path(inside, metadata["name"])
-        before = _version(api, path)
-        after = api.request(
-            "PATCH",
-            path,
-            obj,
-            query={"fieldManager": "minik8s", "force": "true", "fieldValidation": "Strict"},
-            content_type="application/apply-patch+yaml",
-        )
-        now = after["metadata"]["resourceVersion"]
+        live = _find(api, path)
+        query = {"fieldManager": "minik8s", "fieldValidation": "Strict"}
         verb: Literal["created", "configured", "unchanged"]
-        verb = "created" if before is None else "unchanged" if before == now else "configured"
+        if live is None:
+            after = api.request("POST", resource.path(inside), annotated(obj), query=query)
+            verb = "created"
+        else:
+            patch, kind = strategic_patch(obj, live), "application/strategic-merge-patch+json"
+            after = api.request("PATCH", path, patch, query=query, content_type=kind)
+            same = after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+            verb = "unchanged" if same else "configured"
         yield Applied(f"{resource.qualified}/{metadata['name']}", verb, after, path)
 
 
@@ -123,10 +124,11 @@ def delete(api: Api, objects: list[Json], namespace: str | None = None, missing_
         yield Applied(f"{resource.qualified}/{metadata.get('name')}", "deleted", gone, path)
 
 
-def _version(api: Api, path: str) -> str | None:
+def _find(api: Api, path: str) -> Json | None:
     try:
-        return str(api.request("GET", path)["metadata"]["resourceVersion"])
+        found: Json = api.request("GET", path)
     except StatusError as error:
         if is_not_found(error):
             return None
         raise
+    return found

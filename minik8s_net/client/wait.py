@@ -1,4 +1,4 @@
-"""Waiting for an object: a condition, a JSON path, its deletion or its creation. By watch, not by asking again and again."""
+"""Waiting for an object: for a condition, a JSON path's value, its deletion or its creation."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def no_nat(stage: Stage) -> list[Finding]:
                 f"{server} ({where}) is asked who its client is",
                 f"{seen}; client's pod IP is {stage.ip('client')}",
                 seen == stage.ip("client"),
-            )  # fmt: skip
+            )
         )
     return findings
 
@@ -78,9 +78,10 @@ def open_by_default(stage: Stage) -> list[Finding]:
 
 
 @section.statement(
-    "1.6", "These policies allow you to define rules to specify which Pods can communicate with each other, "
-    "based on labels, namespaces, and IP ranges."
-)  # fmt: skip
+    "1.6",
+    "These policies allow you to define rules to specify which Pods can communicate with each other, "
+    "based on labels, namespaces, and IP ranges.",
+)
 def policies(stage: Stage) -> list[Finding]:
     stage.cluster.apply(seed.manifests()[_POLICY])
     web, other = f"http://{stage.ip('web-1')}:8080/hostname", stage.ip("client")
@@ -116,10 +117,17 @@ def isolation(stage: Stage) -> list[Finding]:
 
 def _by_namespace(stage: Stage, web: str) -> list[Finding]:
     stage.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "friends"}})
-    stage.cluster.apply({**_policy("by-namespace"), "spec": {
-        "podSelector": {"matchLabels": {"app": "my-app"}},
-        "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "friends"}}}]}],
-    }})  # fmt: skip
+    stage.cluster.apply(
+        {
+            **_policy("by-namespace"),
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "my-app"}},
+                "ingress": [
+                    {"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "friends"}}}]}
+                ],
+            },
+        }
+    )
     stage.cluster.apply(pod("friend", "any", TOOLS), namespace="friends")
     stage.ready("friend", "friends")
     stage.until(lambda: bool(stage.fetch("friend", web, namespace="friends", seconds=1)))
@@ -132,10 +140,15 @@ def _by_namespace(stage: Stage, web: str) -> list[Finding]:
 
 def _by_range(stage: Stage, web: str, other: str) -> list[Finding]:
     block = f"{stage.ip('stranger')}/32"
-    stage.cluster.apply({**_policy("by-range"), "spec": {
-        "podSelector": {"matchLabels": {"app": "my-app"}},
-        "ingress": [{"from": [{"ipBlock": {"cidr": block}}]}],
-    }})  # fmt: skip
+    stage.cluster.apply(
+        {
+            **_policy("by-range"),
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "my-app"}},
+                "ingress": [{"from": [{"ipBlock": {"cidr": block}}]}],
+            },
+        }
+    )
     open_now = stage.until(lambda: bool(stage.fetch("stranger", web, seconds=1)))
     return [Finding(f"by IP range: {block} may come in", "stranger is let in" if open_now else "refused", open_now)]
 

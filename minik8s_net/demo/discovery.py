@@ -34,7 +34,7 @@ def routing(stage: Stage) -> list[Finding]:
             "20 requests to my-service",
             ", ".join(f"{k} {v}x" for k, v in sorted(share.items())),
             set(share) == {"web-1", "web-2"},
-        ),  # fmt: skip
+        ),
         Finding("its EndpointSlice lists the pods with app=my-app, no other", ", ".join(ends), ends == pods),
     ]
 
@@ -49,14 +49,20 @@ def dynamic(stage: Stage) -> list[Finding]:
     stage.cluster.delete("pod", "fleeting")
     stage.cluster.apply(pod("fleeting", "fleeting", SERVER))
     stage.ready("fleeting")
-    return [Finding("pod fleeting is deleted and made again", f"{first}, then {stage.ip('fleeting')}",
-                    first != stage.ip("fleeting"))]  # fmt: skip
+    return [
+        Finding(
+            "pod fleeting is deleted and made again",
+            f"{first}, then {stage.ip('fleeting')}",
+            first != stage.ip("fleeting"),
+        )
+    ]
 
 
 @section.statement(
-    "4.4", "Services, on the other hand, are assigned stable Cluster IPs, which remain constant, even if the Pods behind "
-    "the service change."
-)  # fmt: skip
+    "4.4",
+    "Services, on the other hand, are assigned stable Cluster IPs, which remain constant, even if the Pods behind "
+    "the service change.",
+)
 def constant(stage: Stage) -> list[Finding]:
     before = stage.cluster.get("service", "assigned").spec.clusterIP
     stage.cluster.apply(pod("web-3", "my-app", SERVER))
@@ -92,5 +98,10 @@ def headless(stage: Stage) -> list[Finding]:
 @section.statement("4.6", "where Pods need to communicate directly with each other")
 def direct(stage: Stage) -> list[Finding]:
     seen = stage.fetch("web-1", "http://my-headless-service:8080/clientip").stdout.rpartition(":")[0]
-    return [Finding("web-1 talks to a pod of the headless Service: no proxy between", f"the server saw {seen}",
-                    seen == stage.ip("web-1") or seen == "127.0.0.1")]  # fmt: skip
+    return [
+        Finding(
+            "web-1 talks to a pod of the headless Service: no proxy between",
+            f"the server saw {seen}",
+            seen == stage.ip("web-1") or seen == "127.0.0.1",
+        )
+    ]

@@ -25,9 +25,10 @@ def built_in(stage: Stage) -> list[Finding]:
 
 
 @section.statement(
-    "2.2", "When you create services or Pods with specific names, CoreDNS ensures that their DNS names can be resolved "
-    "by other Pods or services."
-)  # fmt: skip
+    "2.2",
+    "When you create services or Pods with specific names, CoreDNS ensures that their DNS names can be resolved "
+    "by other Pods or services.",
+)
 def created_names(stage: Stage) -> list[Finding]:
     before = stage.resolve("client", "my-service")
     stage.cluster.apply(seed.manifests()["my-service"])
@@ -70,7 +71,7 @@ def pods_without_names(stage: Stage) -> list[Finding]:
                 "kind": "Service",
                 "metadata": {"name": "crew"},
                 "spec": {"clusterIP": "None", "selector": {"app": "named"}, "ports": [{"port": 8080}]},
-            },  # fmt: skip
+            },
             pod("named", "named", SERVER, hostname="anna", subdomain="crew"),
         ]
     )
@@ -99,7 +100,7 @@ def cluster_first(stage: Stage) -> list[Finding]:
             "mypod of the text is applied unchanged",
             " | ".join(resolv.split("\n")[:3]).strip(" |"),
             "nameserver 10.96.0.10" in resolv,
-        ),  # fmt: skip
+        ),
         Finding("its nginx serves on port 80", brief(welcome)[:60], bool(welcome)),
         Finding("mypod looks up my-service", *_found(found)),
     ]

@@ -43,12 +43,19 @@ def one_network(stage: Stage) -> list[Finding]:
 
 
 @section.statement(
-    "3.4", "When creating a Service, Kubernetes assigns it a virtual IP (Cluster IP) that other Pods can use to access "
-    "the service."
-)  # fmt: skip
+    "3.4",
+    "When creating a Service, Kubernetes assigns it a virtual IP (Cluster IP) that other Pods can use to access "
+    "the service.",
+)
 def cluster_ip(stage: Stage) -> list[Finding]:
-    stage.cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "assigned"},
-                         "spec": {"selector": {"app": "my-app"}, "ports": [{"port": 80, "targetPort": 8080}]}})  # fmt: skip
+    stage.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "assigned"},
+            "spec": {"selector": {"app": "my-app"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        }
+    )
     ip = stage.cluster.get("service", "assigned").spec.clusterIP
     reached = stage.until(lambda: bool(stage.fetch("client", f"http://{ip}/hostname", seconds=1)))
     rules = stage.cluster.shell("node-1", "iptables -t nat -S KUBE-SERVICES").stdout
@@ -82,9 +89,10 @@ def stable(stage: Stage) -> list[Finding]:
 
 
 @section.statement(
-    "3.6", "Pods can access the service by its DNS name my-service.default.svc.cluster.local, or directly using its "
-    "Cluster IP 10.96.0.1."
-)  # fmt: skip
+    "3.6",
+    "Pods can access the service by its DNS name my-service.default.svc.cluster.local, or directly using its "
+    "Cluster IP 10.96.0.1.",
+)
 def by_name_or_address(stage: Stage) -> list[Finding]:
     name, address = stage.fetch("client", SERVICE), stage.fetch("client", "http://10.96.0.1/hostname")
     wrong = stage.fetch("client", "http://10.96.0.1:81/hostname", seconds=1)

@@ -57,8 +57,9 @@ class Stage:
     def run(self, name: str, *command: str, container: str | None = None, namespace: str | None = None) -> ExecResult:
         return self.cluster.exec(name, list(command), container=container, namespace=namespace)
 
-    def fetch(self, name: str, url: str, *, seconds: int = 2, container: str | None = None,
-              namespace: str | None = None) -> ExecResult:  # fmt: skip
+    def fetch(
+        self, name: str, url: str, *, seconds: int = 2, container: str | None = None, namespace: str | None = None
+    ) -> ExecResult:
         """HTTP GET from inside a pod; the answer's text, or the reason why there was none."""
         command = ("curl", "-sS", "-m", str(seconds), url)
         return self.run(name, *command, container=container, namespace=namespace)

@@ -1,4 +1,4 @@
-"""What a statement of the text is here: the sentence, what is done about it, what was observed, and whether it holds."""
+"""What a statement of the text is here: the sentence, what is done about it, what was observed, does it hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host is sacred: links, addresses, routes, rules, rulesets, sysctls, names, mounts, processes and files, before and after."""
+"""The host is sacred: links, routes, rules, sysctls, names, mounts, processes and files, before and after."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_no_outputs_are_committed(path: Path) -> None:
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in nbformat.read(str(path), as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
 
@@ -26,7 +26,7 @@ def test_no_outputs_are_committed(path: Path) -> None:
 def test_runs_from_top_to_bottom(path: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in home.env.items():
         monkeypatch.setenv(name, value)
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(str(path), as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/svg+xml" in o.get("data", {})]
     assert pictures
