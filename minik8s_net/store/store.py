@@ -21,6 +21,7 @@ import msgspec
 from ..api.errors import StatusError
 from .version import Event, Json, Version
 
+LOCK_PATIENCE = 2.0  # seconds that a controller which is just ending gets to let go of the file
 HISTORY = 4096  # events per resource that a watch can resume from
 Handler = Callable[[Event], None]
 Versions = list[Version]
@@ -49,6 +50,13 @@ class Expired(Exception):
     """The revision asked for has left the history: list again. HTTP 410."""
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, isolation_level=None, timeout=LOCK_PATIENCE)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
 class Store:
     """Objects by (resource, namespace, name); resource is `pods` or `deployments.apps`."""
 
@@ -60,8 +68,8 @@ class Store:
         self._subscribers: dict[str, list[Handler]] = {}
         self._pending: deque[Event] = deque()
         self._notifying = False
+        self._db = _connect(path)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=2)
             # EXCLUSIVE: a second controller on the same cluster is refused instead of overwriting us.
             self._db.executescript(
                 "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA
@@ -71,6 +79,7 @@ class Store:
                 version = Version(resource, namespace, name, msgspec.json.decode(body), body)
                 self._objects.setdefault(resource, {})[namespace, name] = version
         except (sqlite3.Error, msgspec.DecodeError) as error:
+            self._db.close()
             raise StoreError(f"{path}: {error}") from error
         self._oldest = self.revision  # nothing before this start can be replayed
         self._dropped: dict[str, int] = {}  # the newest revision that fell out of a resource's history

@@ -1,4 +1,4 @@
-"""A real API server on loopback, in a thread with its own event loop; a plain HTTP client; kubelets that run processes."""
+"""A real API server on loopback, on an event loop of its own; a plain HTTP client; kubelets that run processes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from minik8s_net.store.store import Store
 
 Json = dict[str, Any]
 T = TypeVar("T")
+JSON = "application/json"
 
 
 @dataclass
 class LocalKubelets:
-    """Every pod is this machine: exec runs a process here, `ports` says where a pod's port is, `said` what it logged."""
+    """Every pod is this machine: exec runs a process, `ports` says where a pod's port is, `said` what it logged."""
 
     said: dict[str, list[bytes]] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
@@ -112,14 +113,14 @@ class Api:
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
 
     def __call__(
-        self, method: str, path: str, body: Any = None, media: str = "application/json", **more: str
+        self, method: str, path: str, body: Any = None, media: str = JSON, **more: str
     ) -> Answer:
         with self.open(method, path, body, media, **more) as response:
             return Answer(response.status, response.read(), response.headers)
 
     @contextmanager
     def open(
-        self, method: str, path: str, body: Any = None, media: str = "application/json", **more: str
+        self, method: str, path: str, body: Any = None, media: str = JSON, **more: str
     ) -> Iterator[http.client.HTTPResponse]:
         headers = {"authorization": f"Bearer {self.token}", **{k.replace("_", "-"): v for k, v in more.items()}}
         data = body if isinstance(body, bytes | str | None) else json.dumps(body)

@@ -1,4 +1,4 @@
-"""Cluster IPs and node ports: never twice, bands, freed on deletion, kept over updates, refused in Kubernetes' words."""
+"""Cluster IPs and node ports: never twice, bands, freed by deletion, kept by updates, refused in Kubernetes' words."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ def begin(kind: Kind, namespace: str, tree: Json) -> None:
         raise bad_request("resourceVersion should not be set on objects to be created")
     for key in (*SYSTEM_SET, "resourceVersion", "managedFields"):
         meta.pop(key, None)
+    _drop_empty(meta)
     if not meta.get("name"):
         prefix = meta.get("generateName") or ""
         meta["name"] = f"{prefix[:58]}{random_suffix()}" if prefix else ""
@@ -74,9 +75,7 @@ def carry_over(kind: Kind, new: Json, old: Json) -> None:
         if key in before:
             meta[key] = before[key]
     meta.pop("managedFields", None)
-    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
-        if not meta.get(key):
-            meta.pop(key, None)
+    _drop_empty(meta)
     if before.get("deletionTimestamp") and (
         added := sorted(set(meta.get("finalizers", ())) - set(before.get("finalizers", ())))
     ):
@@ -105,6 +104,13 @@ def ordered(kind: Kind, tree: Json) -> Json:
 def _sorted_by(order: tuple[str, ...], tree: Json) -> Json:
     first = {key: tree[key] for key in order if key in tree}
     return first | {key: value for key, value in tree.items() if key not in first}
+
+
+def _drop_empty(meta: Json) -> None:
+    """Go's omitempty: an empty map is stored as none, so that nothing is written when a client sends it back."""
+    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if not meta.get(key):
+            meta.pop(key, None)
 
 
 def _check_namespace(kind: Kind, namespace: str, meta: Json) -> None:
