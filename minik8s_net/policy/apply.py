@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from ..kernel import ipset, iptables
-from ..kernel.tool import ToolError, run
+from ..kernel import ipset, iptables, nft
+from ..kernel.tool import ToolError
 from . import entry
 from .render import JUMPS, OWN_PREFIXES, jump_rule
 from .sets import OWN_SETS, PODS
 from .table import SetContent, Steps, Table, pieces
-
-
-def nft(script: str) -> None:
-    if script:
-        done = run(["nft", "-f", "-"], script)
-        if done.returncode:
-            raise ToolError(["nft", "-f", "-"], done.returncode, done.stderr)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -26,22 +19,20 @@ def read() -> Table:
             table.chains[chain] = tuple(line.split(" ", 2)[2] for line in lines)
     ipset.restore(f"create {PODS} hash:ip")
     sets = parse_sets(ipset.save())
-    table.sets = {
-        name: content for name, content in sets.items() if name.startswith(OWN_SETS) and name != PODS
-    }
+    table.sets = {name: content for name, content in sets.items() if name.startswith(OWN_SETS) and name != PODS}
     known, ports = sets[PODS].members, _entry()
     table.pods = {ip: port for ip, port in ports.items() if ip in known}
     ipset.change(PODS, remove=known - set(ports))
-    nft(entry.change("delete", {ip: port for ip, port in ports.items() if ip not in known}))
+    nft.run(entry.change("delete", {ip: port for ip, port in ports.items() if ip not in known}))
     return table
 
 
 def _entry() -> dict[str, str]:
-    done = run(["nft", "-j", "list", "set", "bridge", entry.TABLE, entry.SET])
-    if done.returncode == 0:
-        return entry.parse(done.stdout)
-    nft(entry.base())
-    return {}
+    try:
+        return entry.parse(nft.list_json(f"list set bridge {entry.TABLE} {entry.SET}"))
+    except ToolError:  # no such table
+        nft.run(entry.base())
+        return {}
 
 
 def parse_sets(saved: str) -> dict[str, SetContent]:
@@ -60,7 +51,7 @@ def parse_sets(saved: str) -> dict[str, SetContent]:
 # -- writing ---------------------------------------------------------------------------------------------
 def apply(steps: Steps) -> None:
     """Do the steps, in their order. Raises ToolError, NetlinkError; what was done until then stays, for `read` to see."""
-    nft(entry.change("delete", steps.close))
+    nft.run(entry.change("delete", steps.close))
     ipset.change(PODS, remove=steps.close)
     fill = [f"add {name} {m}" for name in steps.create for m in steps.add.get(name, ())]
     ipset.restore("\n".join([*(f"create {name} {kind}" for name, kind in steps.create.items()), *fill]))
@@ -71,7 +62,7 @@ def apply(steps: Steps) -> None:
         ipset.change(name, remove=members)
     ipset.destroy(*steps.destroy)
     ipset.change(PODS, add=steps.open)
-    nft(entry.change("add", steps.open))
+    nft.run(entry.change("add", steps.open))
 
 
 def ensure_jumps() -> None:
@@ -88,4 +79,4 @@ def remove() -> None:
     lines = [*(f":{c} - [0:0]" for c in table.chains), *jumps, *(f"-X {c}" for c in table.chains)]
     iptables.restore("\n".join(["*filter", *lines, "COMMIT", ""]))
     ipset.destroy(*table.sets, PODS)
-    nft(f"delete table bridge {entry.TABLE}\n")
+    nft.run(f"delete table bridge {entry.TABLE}\n")

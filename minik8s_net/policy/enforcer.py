@@ -8,6 +8,7 @@ comparison is with the kernel itself: a restarted controller finds its rules, an
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -158,9 +159,7 @@ class Enforcer:
         used = {name: spec for program in programs for name, spec in program.sets.items()}
         self._sets = {name: self._content(name, spec) for name, spec in used.items()}
         pods = {p.pod.ip: self._port_name(p.pod.ip) for p in programs}
-        return Table.of(
-            programs, {name: content for name, (_, content) in self._sets.items()}, pods, self._cidr
-        )
+        return Table.of(programs, {name: content for name, (_, content) in self._sets.items()}, pods, self._cidr)
 
     def _content(self, name: str, spec: PeerSet) -> tuple[int, SetContent]:
         live = self._index.sets[name]

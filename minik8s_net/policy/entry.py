@@ -8,7 +8,6 @@ traffic to itself. Pure text.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,10 +34,9 @@ def change(verb: str, pods: Mapping[str, str]) -> str:
     return f"{verb} element bridge {TABLE} {SET} {{ {elements} }}\n" if pods else ""
 
 
-def parse(listing: str) -> dict[str, str]:
-    """`nft -j list set`: address -> port."""
+def parse(listed: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The objects of `nft -j list set`: address -> port."""
     found: dict[str, str] = {}
-    for item in json.loads(listing)["nftables"]:
-        elements: Iterable[Any] = item.get("set", {}).get("elem", ())
-        found.update({e["concat"][1]: e["concat"][0] for e in elements})
+    for item in listed:
+        found.update({e["concat"][1]: e["concat"][0] for e in item.get("set", {}).get("elem", ())})
     return found

@@ -43,9 +43,7 @@ class Finding:
     why: str
 
     def __str__(self) -> str:
-        return (
-            f"{'✓' if self.matched else '✗'} {' '.join(filter(None, [self.policy, self.rule]))}: {self.why}"
-        )
+        return f"{'✓' if self.matched else '✗'} {' '.join(filter(None, [self.policy, self.rule]))}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -143,9 +141,7 @@ def _ask_all(policies: list[NetworkPolicy], question: _Question) -> DirectionVer
         why = f"isolated by {', '.join(isolating)}, and no rule matches"
     else:
         why = "no policy selects the pod"
-    return DirectionVerdict(
-        question.direction, bool(isolating), bool(matched) or not isolating, why, tuple(findings)
-    )
+    return DirectionVerdict(question.direction, bool(isolating), bool(matched) or not isolating, why, tuple(findings))
 
 
 def _ask(name: str, policy: NetworkPolicy, question: _Question) -> list[Finding]:

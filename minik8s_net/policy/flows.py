@@ -8,6 +8,8 @@ let the next *reply* found the flow anew, the other way round, past the policy.
 
 from __future__ import annotations
 
+import functools
+
 from ..kernel import ctmark
 from ..kernel.ctmark import Flow
 from ..kernel.netns import Netns
@@ -33,30 +35,34 @@ class FlowGuard:
                 left.add(ip)
             elif before is not None or all_of_them:
                 known.add(ip)
-            if owner is None:
+        if left or known:
+            await self._mend(left, known)
+        for ip in addresses:  # only now: after a failure the same ones have still left
+            if (owner := self._index.owner(ip)) is None:
                 self._owners.pop(ip, None)
             else:
                 self._owners[ip] = owner.uid
-        if left or known:
-            await self._mend(left, known)
 
     async def _mend(self, left: set[str], known: set[str]) -> None:
         flows = await self._netns.run(ctmark.flows, left | known)
         gone = [f for f in flows if f.source in left or f.destination in left]
         cut: list[Flow] = []
         restored: list[Flow] = []
-        for flow in (f for f in flows if f not in gone):
+        allowed = functools.cache(self._allowed)
+        for flow in flows:
+            if flow.closed or flow.source in left or flow.destination in left:
+                continue
             is_cut = bool(flow.mark & CUT_MARK)
-            if self._allowed(flow) == is_cut:
+            if allowed(flow.source, flow.destination, flow.port, flow.protocol) == is_cut:
                 (restored if is_cut else cut).append(flow)
         if gone or cut or restored:
             await self._netns.run(_write, gone, cut, restored)
 
-    def _allowed(self, flow: Flow) -> bool:
+    def _allowed(self, source: str, destination: str, port: int, protocol: str) -> bool:
         """As far as this node decides: egress of its own pods, ingress to them."""
         index = self._index
-        ends = self._endpoint(flow.source), self._endpoint(flow.destination)
-        verdict = evaluate(index.objects.values(), index.namespaces, *ends, flow.port, flow.protocol)
+        ends = self._endpoint(source), self._endpoint(destination)
+        verdict = evaluate(index.objects.values(), index.namespaces, *ends, port, protocol)
         here = [end.pod is not None and end.pod.node == self._node for end in ends]
         return (verdict.egress.allowed or not here[0]) and (verdict.ingress.allowed or not here[1])
 

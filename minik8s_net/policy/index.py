@@ -100,9 +100,7 @@ class PolicyIndex:
     def _pod_changed(self, change: Change[Pod]) -> None:
         meta = change.new.metadata
         assert meta is not None
-        self.set_pod(
-            (meta.namespace or "", meta.name or ""), None if _gone(change) else pod_facts(change.new)
-        )
+        self.set_pod((meta.namespace or "", meta.name or ""), None if _gone(change) else pod_facts(change.new))
 
     def _namespace_changed(self, change: Change[Namespace]) -> None:
         meta = change.new.metadata

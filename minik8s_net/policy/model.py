@@ -102,9 +102,7 @@ def compile_selector(selector: LabelSelector | None) -> Selector:
     if selector is None:
         return Selector(frozenset())
     wanted = {Requirement(k, "In", frozenset([v])) for k, v in (selector.matchLabels or {}).items()}
-    wanted |= {
-        Requirement(e.key, e.operator, frozenset(e.values or [])) for e in selector.matchExpressions or []
-    }
+    wanted |= {Requirement(e.key, e.operator, frozenset(e.values or [])) for e in selector.matchExpressions or []}
     return Selector(frozenset(wanted))
 
 
@@ -121,9 +119,7 @@ class PodPeers:
         if self.namespaces is None:
             return pod.namespace == self.namespace and self.pods.matches(pod.labels)
         return (
-            namespace_labels is not None
-            and self.namespaces.matches(namespace_labels)
-            and self.pods.matches(pod.labels)
+            namespace_labels is not None and self.namespaces.matches(namespace_labels) and self.pods.matches(pod.labels)
         )
 
     def __str__(self) -> str:
@@ -194,8 +190,7 @@ def compile_policy(policy: NetworkPolicy) -> Policy:
             return None
         label = f"{namespace}/{name} {direction.lower()}"
         return tuple(
-            Rule(f"{label}[{i}]", _peers(peers, namespace), _ports(ports))
-            for i, (peers, ports) in enumerate(pairs)
+            Rule(f"{label}[{i}]", _peers(peers, namespace), _ports(ports)) for i, (peers, ports) in enumerate(pairs)
         )
 
     selector = compile_selector(spec.podSelector)
@@ -215,9 +210,7 @@ def _peers(peers: _Peers, namespace: str) -> Peers | None:
         if peer.ipBlock is not None:
             blocks += block_networks(peer.ipBlock.cidr, peer.ipBlock.except_ or [])
         elif peer.namespaceSelector is not None:
-            pods.add(
-                PodPeers(compile_selector(peer.podSelector), None, compile_selector(peer.namespaceSelector))
-            )
+            pods.add(PodPeers(compile_selector(peer.podSelector), None, compile_selector(peer.namespaceSelector)))
         else:
             pods.add(PodPeers(compile_selector(peer.podSelector), namespace))
     return Peers(tuple(sorted(pods, key=str)), tuple(collapse_addresses(blocks)))

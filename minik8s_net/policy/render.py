@@ -4,8 +4,8 @@
     INPUT   1 ─► KUBE-NWPLCY-NODE ─► cut? ─► reply? ─► unknown pod? ─► KUBE-NWPLCY-OUT ─► (go on)
     OUTPUT  1 ─► KUBE-NWPLCY-CUT        the node reaches its own pods: only cut flows are stopped
 
-`KUBE-NWPLCY-OUT` and `-IN` send a packet to the chain of its source's egress (`KUBE-POD-OUT-…`) and its destination's
-ingress (`KUBE-POD-IN-…`), by address; both exist only for pods that a policy isolates in that direction. There a rule
+`KUBE-NWPLCY-OUT` and `-IN` send a packet to the chain of its source's egress (`KUBE-PODOUT-…`) and its destination's
+ingress (`KUBE-PODIN-…`), by address; both exist only for pods that a policy isolates in that direction. There a rule
 that allows it RETURNs (never ACCEPT: KUBE-FORWARD and other chains still follow) and the last rule drops it. Because
 they are entered by goto, RETURN leads straight back to `KUBE-NWPLCY`. The jumps stand first, since KUBE-FORWARD accepts.
 
@@ -24,7 +24,7 @@ FORWARD, NODE, CUT, OUT, IN = (f"KUBE-NWPLCY{s}" for s in ("", "-NODE", "-CUT", 
 BASE_CHAINS = (CUT, OUT, IN, FORWARD, NODE)  # each before those that jump to it
 JUMPS = (("FORWARD", FORWARD), ("INPUT", NODE), ("OUTPUT", CUT))
 DISPATCH: dict[Direction, str] = {"Ingress": IN, "Egress": OUT}
-_POD_PREFIX: dict[Direction, str] = {"Ingress": "KUBE-POD-IN-", "Egress": "KUBE-POD-OUT-"}
+_POD_PREFIX: dict[Direction, str] = {"Ingress": "KUBE-PODIN-", "Egress": "KUBE-PODOUT-"}
 OWN_PREFIXES = ("KUBE-NWPLCY", *_POD_PREFIX.values())
 _MAX_COMMENT = 255
 
@@ -50,9 +50,7 @@ def base_chains(pod_cidr: str) -> Chains:
         f"{comment('replies pass')} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
     ]
     closed = comment("not (yet) a pod of this node: closed")
-    unknown = {
-        s: f"-{s[0]} {pod_cidr} {closed} -m set ! --match-set {PODS} {s} -j DROP" for s in ("src", "dst")
-    }
+    unknown = {s: f"-{s[0]} {pod_cidr} {closed} -m set ! --match-set {PODS} {s} -j DROP" for s in ("src", "dst")}
     cut = f"{comment('established before a policy forbade it')} -m connmark --mark {CUT_MARK:#x}/{CUT_MARK:#x} -j DROP"
     return {
         CUT: (cut,),
@@ -81,9 +79,7 @@ def pod_chains(pod: PodFacts, policies: Sequence[Policy]) -> Chains:
     for direction in DIRECTIONS:
         isolating = [(p, rules) for p in policies if (rules := p.rules(direction)) is not None]
         if isolating:
-            allowed = [
-                text for _, rules in isolating for rule in rules for text in _rule(rule, direction, pod)
-            ]
+            allowed = [text for _, rules in isolating for rule in rules for text in _rule(rule, direction, pod)]
             names = ", ".join(f"{p.namespace}/{p.name}" for p, _ in isolating)
             drop = f"{comment(f'{direction.lower()} allowed by none of {names}')} -j DROP"
             chains[pod_chain(pod, direction)] = (*dict.fromkeys(allowed), drop)

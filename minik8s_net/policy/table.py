@@ -39,14 +39,14 @@ class Table:
     pods: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, programs: Iterable[Program], sets: dict[str, SetContent], pods: dict[str, str], cidr: str
-    ) -> Table:
+    def of(cls, programs: Iterable[Program], sets: dict[str, SetContent], pods: dict[str, str], cidr: str) -> Table:
         chains = base_chains(cidr)
+        shared: dict[str, list[str]] = {}
         for program in programs:
             chains.update(program.chains)
             for chain, rules in program.dispatch.items():
-                chains[chain] += rules
+                shared.setdefault(chain, []).extend(rules)
+        chains.update({chain: tuple(rules) for chain, rules in shared.items()})
         return cls(chains, sets, pods)
 
 
@@ -112,8 +112,9 @@ def _rules(old: Chains, new: Chains) -> list[Group]:
             base = chain in BASE_CHAINS
             (rules if base else chains).append(Group(chain, tuple(wanted)))
         else:
-            rules += [Group("", (f"-A {chain} {r}",)) for r in wanted if r not in before]
-            rules += [Group("", (f"-D {chain} {r}",)) for r in before if r not in wanted]
+            had, has = set(before), set(wanted)
+            rules += [Group("", (f"-A {chain} {r}",)) for r in wanted if r not in had]
+            rules += [Group("", (f"-D {chain} {r}",)) for r in before if r not in has]
     dead = [chain for chain in old if chain not in new]
     return [*chains, *rules, *(Group(chain, ()) for chain in dead), *(Group("", (f"-X {c}",)) for c in dead)]
 
