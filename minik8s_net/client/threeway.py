@@ -23,7 +23,7 @@ def annotated(manifest: Json) -> Json:
 
 
 def strategic_patch(manifest: Json, live: Json) -> Json:
-    """The strategic merge patch that makes `live` what `manifest` says. Fields that neither ever named are left alone."""
+    """The strategic merge patch that makes `live` what `manifest` says. Fields never named by us are left alone."""
     text = ((live.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION)
     last = json.loads(text) if text else {}
     patch: Json = _with_removals(last, annotated(manifest))

@@ -66,11 +66,7 @@ class Ipam:
         """Every leased address and its owner."""
         found = {}
         for name in (path.name for path in self._folder.iterdir()):
-            if (
-                name[0] != "."
-                and name != _LAST
-                and (owner := self._owner(address := IPv4Address(name))) is not None
-            ):
+            if name[0] != "." and name != _LAST and (owner := self._owner(address := IPv4Address(name))) is not None:
                 found[address] = owner
         return found
 

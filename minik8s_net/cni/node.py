@@ -41,8 +41,6 @@ def _sysctls() -> list[str]:
 async def remove_node(config: ClusterConfig, index: int, node: Netns, fabric: Netns) -> None:
     """Unplug a node from the fabric; its namespace and all that is in it is dropped by whoever made it. Idempotent."""
     ip = config.node_ip(index)
-    port = Wanted(
-        links=[Link(config.node_name(index))], neighbours=[Neighbour(str(ip), mac_of(ip), FABRIC_BRIDGE)]
-    )
+    port = Wanted(links=[Link(config.node_name(index))], neighbours=[Neighbour(str(ip), mac_of(ip), FABRIC_BRIDGE)])
     await fabric.run(remove, port)
     await node.run(remove, Wanted(links=[Link(UPLINK)]))

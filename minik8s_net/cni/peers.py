@@ -68,9 +68,7 @@ def _stale(config: ClusterConfig, wanted: Wanted) -> Wanted:
         if r.via and r.dev in (UPLINK, VXLAN) and r.dst != "default" and IPv4Network(r.dst).subnet_of(pods)
     ]
     gateways = (str(config.fabric_ip), "")
-    near = [
-        n for n in rtnetlink.neighbours() if n.permanent and n.dev in (UPLINK, VXLAN) and n.ip not in gateways
-    ]
+    near = [n for n in rtnetlink.neighbours() if n.permanent and n.dev in (UPLINK, VXLAN) and n.ip not in gateways]
     keep = {(r.dst, r.dev, r.via) for r in wanted.routes}
     extra = [link for link in rtnetlink.links() if link.name == VXLAN and not wanted.links]
     return Wanted(

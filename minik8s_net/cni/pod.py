@@ -115,13 +115,9 @@ class Cni:
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:
-        cidr = self._config.node_pod_cidr(
-            self._config.node_index(node.name.removeprefix(f"{self._config.name}."))
-        )
+        cidr = self._config.node_pod_cidr(self._config.node_index(node.name.removeprefix(f"{self._config.name}.")))
         gateway = str(cidr.network_address + 1)
-        return PodAddress(
-            str(ip), cidr.prefixlen, gateway, mac_of(ip), host_ifname(str(ip)), pod_mtu(self._config)
-        )
+        return PodAddress(str(ip), cidr.prefixlen, gateway, mac_of(ip), host_ifname(str(ip)), pod_mtu(self._config))
 
 
 class NodeCni:
@@ -200,12 +196,8 @@ def _missing(wanted: Wanted, sock: Socket, where: str) -> Iterator[str]:
             if want and want != got:  # "" and 0 mean any
                 yield f"{where}: {field} of {link.name} is {got or 'none'}, should be {want}"
     addresses, neighbours = rtnetlink.addresses(sock), rtnetlink.neighbours(sock)
-    yield from (
-        f"{where}: no address {a.ip}/{a.prefix} on {a.dev}" for a in wanted.addresses if a not in addresses
-    )
-    yield from (
-        f"{where}: no permanent neighbour {n.ip} {n.mac}" for n in wanted.neighbours if n not in neighbours
-    )
+    yield from (f"{where}: no address {a.ip}/{a.prefix} on {a.dev}" for a in wanted.addresses if a not in addresses)
+    yield from (f"{where}: no permanent neighbour {n.ip} {n.mac}" for n in wanted.neighbours if n not in neighbours)
     routes = [replace(route, src="") for route in rtnetlink.routes(sock)]
     for route in wanted.routes:
         if route not in routes:

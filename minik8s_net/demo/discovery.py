@@ -13,7 +13,8 @@ section = Section("Service Discovery & Pod IP Assignment", [])
 
 @section.statement(
     "4.1",
-    "Service discovery allows Pods to find and communicate with other Pods or Services without knowing their IP addresses.",
+    "Service discovery allows Pods to find and communicate with other Pods or Services without knowing their IP "
+    "addresses.",
 )
 def discovery(stage: Stage) -> list[Finding]:
     answer = stage.fetch("client", "http://my-service/hostname")

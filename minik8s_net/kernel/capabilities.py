@@ -84,17 +84,13 @@ def _probe() -> Iterator[Finding]:
                 yield _try(f"iptables {rule}", _rule(table, rule), True, f"sudo modprobe {module}")
         for kind in ("hash:ip", "hash:net", "hash:ip,port"):
             module = f"ip_set_{kind.replace(':', '_').replace(',', '')}"
-            yield _try(
-                f"ipset {kind}", _tool("ipset", "create", module, kind), True, f"sudo modprobe {module}"
-            )
+            yield _try(f"ipset {kind}", _tool("ipset", "create", module, kind), True, f"sudo modprobe {module}")
 
 
 def _tools() -> Iterator[Finding]:
     for tool, package in _TOOLS.items():
         path = shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-        yield Finding(
-            tool, path is not None, True, path or "not installed", f"sudo apt-get install -y {package}"
-        )
+        yield Finding(tool, path is not None, True, path or "not installed", f"sudo apt-get install -y {package}")
     if shutil.which("iptables", path="/usr/sbin:/sbin:/usr/bin"):
         version = run(["iptables", "-V"]).stdout.strip()
         mend = "sudo update-alternatives --set iptables /usr/sbin/iptables-nft"

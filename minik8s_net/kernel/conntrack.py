@@ -43,9 +43,7 @@ def entries() -> list[Entry]:
 def delete(match: Callable[[Entry], bool]) -> int:
     """Delete all entries that match; how many there were."""
     found = [
-        request(
-            CTNETLINK, _DELETE, attr(1 | NESTED, tuple_), "delete conntrack entry", ignore=(errno.ENOENT,)
-        )
+        request(CTNETLINK, _DELETE, attr(1 | NESTED, tuple_), "delete conntrack entry", ignore=(errno.ENOENT,))
         for entry, tuple_ in _dump()
         if match(entry)
     ]
@@ -58,9 +56,7 @@ def delete_udp(ip: str, port: int, endpoint: str) -> int:
 
     def stale(e: Entry) -> bool:
         to = e.protocol == UDP and e.dport == port and ip in ("", e.dst)
-        return to and (
-            e.reply_src == endpoint if endpoint else (e.reply_src, e.reply_sport) == (e.dst, e.dport)
-        )
+        return to and (e.reply_src == endpoint if endpoint else (e.reply_src, e.reply_sport) == (e.dst, e.dport))
 
     return delete(stale)
 

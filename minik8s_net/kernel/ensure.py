@@ -39,9 +39,7 @@ def ensure(wanted: Wanted, sock: Socket | None = None) -> list[str]:
         _run(todo, sock, done)  # routes need their addresses first, and lists must be taken after
     if wanted.routes:
         known = set(rtnetlink.routes(sock))
-        known |= {
-            replace(r, src="") for r in known
-        }  # the kernel fills in `src`: it counts only where asked for
+        known |= {replace(r, src="") for r in known}  # the kernel fills in `src`: it counts only where asked for
         todo += [requests.new_route(r, index.get(r.dev, 0)) for r in wanted.routes if r not in known]
     if wanted.neighbours:
         near = set(rtnetlink.neighbours(sock))
@@ -96,9 +94,4 @@ def _ensure_links(wanted: Sequence[Link], sock: Socket) -> list[str]:
 
 
 def _matches(link: Link, now: Link) -> bool:
-    return (
-        link.up == now.up
-        and link.master == now.master
-        and link.mac in ("", now.mac)
-        and link.mtu in (0, now.mtu)
-    )
+    return link.up == now.up and link.master == now.master and link.mac in ("", now.mac) and link.mtu in (0, now.mtu)

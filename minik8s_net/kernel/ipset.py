@@ -77,23 +77,17 @@ def contains(name: str, member: str) -> bool:
 def destroy(*names: str) -> int:
     """Destroy sets that nothing refers to any more; how many were there. Raises NetlinkError (in use)."""
     with connect() as sock:
-        return sock.burst(
-            [_request(_DESTROY, n, b"", f"destroy set {n}", (errno.ENOENT,), EXCL) for n in names]
-        )
+        return sock.burst([_request(_DESTROY, n, b"", f"destroy set {n}", (errno.ENOENT,), EXCL) for n in names])
 
 
 def names() -> list[str]:
     """The sets of this namespace."""
     with connect() as sock:
         body = header() + u8(1, _PROTOCOL) + attr(6, struct.pack("!I", 1 << 1))  # IPSET_FLAG_LIST_SETNAME
-        return [
-            string(parse(found, 4).get(2)) for _, found in sock.dump(IPSET << 8 | _LIST, body, "list sets")
-        ]
+        return [string(parse(found, 4).get(2)) for _, found in sock.dump(IPSET << 8 | _LIST, body, "list sets")]
 
 
-def _request(
-    command: int, name: str, body: bytes, what: str, ignore: tuple[int, ...], flags: int = 0
-) -> Request:
+def _request(command: int, name: str, body: bytes, what: str, ignore: tuple[int, ...], flags: int = 0) -> Request:
     return request(IPSET, command, u8(1, _PROTOCOL) + text(2, name) + body, what, flags, ignore)
 
 

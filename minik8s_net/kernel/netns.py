@@ -44,9 +44,7 @@ class Netns:
         """Join the namespace bound at `path` (default NETNS_DIR/name). Raises FileNotFoundError, PermissionError."""
         self.name = name
         self.fd = os.open(path or NETNS_DIR / name, os.O_RDONLY | os.O_CLOEXEC)
-        self._pool = ThreadPoolExecutor(
-            1, thread_name_prefix=f"netns-{name}", initializer=setns, initargs=(self.fd,)
-        )
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"netns-{name}", initializer=setns, initargs=(self.fd,))
         self._pool.submit(int).result()  # raises here, not later, if the thread could not join
 
     @classmethod

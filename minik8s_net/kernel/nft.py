@@ -34,9 +34,7 @@ def list_table(table: str) -> str:
 
 def list_json(command: str = "list ruleset") -> list[dict[str, Any]]:
     """`list …` as libnftables-json(5) objects, the leading metainfo left out."""
-    listed: list[dict[str, Any]] = json.loads(_nft(command, "-j", *command.split()) or '{"nftables":[]}')[
-        "nftables"
-    ]
+    listed: list[dict[str, Any]] = json.loads(_nft(command, "-j", *command.split()) or '{"nftables":[]}')["nftables"]
     return [each for each in listed if "metainfo" not in each]
 
 

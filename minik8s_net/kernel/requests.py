@@ -105,9 +105,7 @@ def _show(address: Address) -> str:
 
 
 def new_route(route: Route, index: int) -> Request:
-    return Request(
-        ROUTE, CREATE | REPLACE, _route(route, index), f"add route {route.dst} via {route.via or route.dev}"
-    )
+    return Request(ROUTE, CREATE | REPLACE, _route(route, index), f"add route {route.dst} via {route.via or route.dev}")
 
 
 def del_route(route: Route, index: int) -> Request:
@@ -119,9 +117,7 @@ def _route(route: Route, index: int) -> bytes:
     scope = 0 if route.via else 253  # universe, or link
     flags = ONLINK if route.onlink else 0
     kernel_made, unicast = 4, 1  # RTPROT_STATIC, RTN_UNICAST
-    body = struct.pack(
-        "=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, MAIN_TABLE, kernel_made, scope, unicast, flags
-    )
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, MAIN_TABLE, kernel_made, scope, unicast, flags)
     if int(length):
         body += attr(1, ip_bytes(dst))
     if route.via:
@@ -132,11 +128,7 @@ def _route(route: Route, index: int) -> bytes:
 
 
 def new_neighbour(neighbour: Neighbour, index: int) -> Request:
-    body = (
-        _neighbour(socket.AF_INET, index, 0)
-        + attr(1, ip_bytes(neighbour.ip))
-        + attr(2, mac_bytes(neighbour.mac))
-    )
+    body = _neighbour(socket.AF_INET, index, 0) + attr(1, ip_bytes(neighbour.ip)) + attr(2, mac_bytes(neighbour.mac))
     return Request(NEIGHBOUR, CREATE | REPLACE, body, f"add neighbour {neighbour.ip} on {neighbour.dev}")
 
 
@@ -154,11 +146,7 @@ def del_fdb(entry: Fdb, index: int) -> Request:
 
 
 def _fdb(entry: Fdb, index: int) -> bytes:
-    return (
-        _neighbour(socket.AF_BRIDGE, index, SELF)
-        + attr(2, mac_bytes(entry.mac))
-        + attr(1, ip_bytes(entry.dst))
-    )
+    return _neighbour(socket.AF_BRIDGE, index, SELF) + attr(2, mac_bytes(entry.mac)) + attr(1, ip_bytes(entry.dst))
 
 
 def _neighbour(family: int, index: int, flags: int) -> bytes:

@@ -111,9 +111,7 @@ def addresses(sock: Socket | None = None) -> list[Address]:
         names = index_names(s)
         found = [(body, attributes(body, 8)) for _, body in s.dump(ADDRESS + 2, bytes(8), "list addresses")]
     return [
-        Address(
-            ip_text(a.get(2) or a.get(1, b"")), body[1], names.get(struct.unpack_from("=I", body, 4)[0], "")
-        )
+        Address(ip_text(a.get(2) or a.get(1, b"")), body[1], names.get(struct.unpack_from("=I", body, 4)[0], ""))
         for body, a in found
     ]
 

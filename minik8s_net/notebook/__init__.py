@@ -1,2 +1,1 @@
-"""The cluster in Jupyter: rich display, widgets, magics. Talks to the API only.
-"""
+"""The cluster in Jupyter: rich display, widgets, magics. Talks to the API only."""

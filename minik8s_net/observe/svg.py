@@ -18,7 +18,8 @@ STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1b2733 }
 .title { font-size: 15px; font-weight: 600 } .name { font-weight: 600 } .dim { fill: #5b6b7b; font-size: 11px }
 .mono { font-family: ui-monospace, monospace; font-size: 11px }
-.node { fill: #f3f6fa; stroke: #9fb1c4 } .fabric { fill: #dfe8f3; stroke: #8aa2bd } .bridge { fill: #e6eef7; stroke: #9fb1c4 }
+.node { fill: #f3f6fa; stroke: #9fb1c4 } .fabric { fill: #dfe8f3; stroke: #8aa2bd }
+.bridge { fill: #e6eef7; stroke: #9fb1c4 }
 .pod { fill: #ffffff; stroke: #2a7ab9; stroke-width: 1.5 } .waiting { stroke-dasharray: 4 3; stroke: #b3541e }
 .service { fill: #fff8e6; stroke: #c2930a } .wire { stroke: #8aa2bd; fill: none; stroke-width: 1.5 }
 .flow { stroke: #c2930a; fill: none; opacity: .55 }

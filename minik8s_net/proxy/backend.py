@@ -43,9 +43,7 @@ class Iptables:
         return iptables.parse(kernel_iptables.save())
 
     def write(self, differences: list[Difference]) -> None:
-        kernel_iptables.restore(
-            [iptables.restore_text(piece) for piece in pieces(differences, batch_limit())]
-        )
+        kernel_iptables.restore([iptables.restore_text(piece) for piece in pieces(differences, batch_limit())])
 
 
 class Nftables:

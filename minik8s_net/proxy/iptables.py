@@ -165,9 +165,7 @@ def _endpoint_chain(p: ServicePort, endpoint: Endpoint) -> tuple[str, ...]:
 
 def _off_cluster(p: ServicePort, node: Node) -> list[str]:
     """Clients that are no pods use the cluster IP: their answers must come back through this node."""
-    match = (
-        f"-d {p.cluster_ip}/32 -p {p.protocol} {_comment(f'{p} cluster IP')} -m {p.protocol} --dport {p.port}"
-    )
+    match = f"-d {p.cluster_ip}/32 -p {p.protocol} {_comment(f'{p} cluster IP')} -m {p.protocol} --dport {p.port}"
     return [f"! -s {node.cluster_cidr} {match} -j KUBE-MARK-MASQ"]
 
 
@@ -215,9 +213,7 @@ def delta(have: Rules, want: Rules) -> Difference:
     torn = {entry[:2] for entry in found.add if entry in _BUILT_IN}
     if torn:
         found.add[:] = [e for e in want.entries if e in found.add or (e in _BUILT_IN and e[:2] in torn)]
-        found.remove[:] += [
-            e for e in BASE_JUMPS if e in have.entries and e in want.entries and e[:2] in torn
-        ]
+        found.remove[:] += [e for e in BASE_JUMPS if e in have.entries and e in want.entries and e[:2] in torn]
     return found
 
 

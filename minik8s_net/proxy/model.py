@@ -101,8 +101,7 @@ def service_ports(service: Service, slices: Iterable[EndpointSlice], node: Node)
         return []
     slices = [s for s in slices if s.addressType == "IPv4"]
     return [
-        _service_port(service, spec, port, cluster_ip, _endpoints(slices, port, node.name))
-        for port in spec.ports or []
+        _service_port(service, spec, port, cluster_ip, _endpoints(slices, port, node.name)) for port in spec.ports or []
     ]
 
 
@@ -113,9 +112,7 @@ def _service_port(
     affinity = 0
     if spec.sessionAffinity == "ClientIP":
         config = spec.sessionAffinityConfig
-        affinity = (
-            config.clientIP.timeoutSeconds if config and config.clientIP else None
-        ) or DEFAULT_AFFINITY
+        affinity = (config.clientIP.timeoutSeconds if config and config.clientIP else None) or DEFAULT_AFFINITY
     external_ips = tuple(ip for ip in spec.externalIPs or [] if is_ipv4(ip))
     vips = _load_balancer_ips(service) if spec.type == "LoadBalancer" else ()
     node_port = (port.nodePort or 0) if spec.type in ("NodePort", "LoadBalancer") else 0

@@ -149,9 +149,7 @@ class Proxier:
                 self._rules.pop(key, None)
         await self._follow(before, ports)
 
-    async def _follow(
-        self, before: dict[str, list[ServicePort]], after: dict[str, list[ServicePort]]
-    ) -> None:
+    async def _follow(self, before: dict[str, list[ServicePort]], after: dict[str, list[ServicePort]]) -> None:
         """What goes with the rules: stale UDP flows, health check servers, load balancer addresses."""
         await self._netns.run(flush_stale, before, after)
         await self._health.update(before, after)
@@ -166,17 +164,13 @@ class Proxier:
 
     # -- on the node's thread -----------------------------------------------------------------------------------------
     def _render(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
-        ports = {
-            key: service_ports(s, slices, self.node) if s else [] for key, (s, slices) in snapshot.items()
-        }
+        ports = {key: service_ports(s, slices, self.node) if s else [] for key, (s, slices) in snapshot.items()}
         return ports, {key: self._backend.render(p, self.node) for key, p in ports.items()}
 
     def _write_changes(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
         ports, rules = self._render(snapshot)
         nothing = Rules()
-        self._backend.write(
-            [self._backend.delta(self._rules.get(key, nothing), want) for key, want in rules.items()]
-        )
+        self._backend.write([self._backend.delta(self._rules.get(key, nothing), want) for key, want in rules.items()])
         return ports, rules
 
     def _repair(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules], bool]:

@@ -87,7 +87,7 @@ def test_up_and_down_leave_nothing(fresh_home: Home, eventually: Callable[..., o
         assert during[what] == before[what], f"{what} of the host changed while the cluster runs"
     fresh_home.minik8s("down", "--cluster", "a")
     settled(before, eventually)
-    assert not (fresh_home.path / "state").exists()
+    assert not list((fresh_home.path / "state").iterdir())
     assert not (fresh_home.path / ".kube").exists()
 
 
@@ -118,16 +118,21 @@ def test_rootless_leaves_nothing(user_home: Home, eventually: Callable[..., obje
     settled(before, eventually)
 
 
+def names() -> list[str]:
+    """What `ip netns list` shows."""
+    return [line.split()[0] for line in run("ip", "netns", "list").splitlines()]
+
+
 def test_names_of_others_stay(fresh_home: Home) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root: an ordinary user has no names in /run/netns")
     subprocess.run(["ip", "netns", "add", "b.other"], check=True)
     try:
         fresh_home.minik8s("up", "--cluster", "b", "--nodes", "1")
-        assert "b.node-1" in run("ip", "netns", "list")
+        assert "b.node-1" in names()
         fresh_home.minik8s("down", "--cluster", "b")
-        assert "b.other" in run("ip", "netns", "list")
-        assert "b.node-1" not in run("ip", "netns", "list")
+        assert "b.other" in names()
+        assert "b.node-1" not in names()
     finally:
         subprocess.run(["ip", "netns", "delete", "b.other"], check=True)
 

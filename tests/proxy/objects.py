@@ -38,9 +38,7 @@ def slice_of(name: str, *endpoints: tuple[str, str] | tuple[str, str, str], **po
     protocol = ports.pop("protocol", "TCP")
     numbers = [{"name": n, "port": p, "protocol": protocol} for n, p in (ports or {"http": 8080}).items()]
     metadata = {"name": f"{name}-1", "namespace": "default", "labels": {SERVICE_NAME: name}}
-    return EndpointSlice.from_dict(
-        {"metadata": metadata, "addressType": "IPv4", "endpoints": listed, "ports": numbers}
-    )
+    return EndpointSlice.from_dict({"metadata": metadata, "addressType": "IPv4", "endpoints": listed, "ports": numbers})
 
 
 class Objects:
