@@ -50,7 +50,7 @@ def parse_sets(saved: str) -> dict[str, SetContent]:
 
 # -- writing ---------------------------------------------------------------------------------------------
 def apply(steps: Steps) -> None:
-    """Do the steps, in their order. Raises ToolError, NetlinkError; what was done until then stays, for `read` to see."""
+    """Do the steps, in their order. Raises ToolError, NetlinkError; what was done stays, for `read` to see."""
     nft.run(entry.change("delete", steps.close))
     ipset.change(PODS, remove=steps.close)
     fill = [f"add {name} {m}" for name in steps.create for m in steps.add.get(name, ())]

@@ -46,7 +46,7 @@ class Enforcer:
         pod_cidr = config.node_pod_cidr(number)
         own_ips = frozenset(map(str, (config.node_ip(number), pod_cidr.network_address + 1)))
         self._cidr, self._flows = str(pod_cidr), FlowGuard(index, node_name, own_ips, netns)
-        self._index, self._netns, self._port_name = index, netns, port_name
+        self._index, self._netns, self._port_name = index, netns, functools.cache(port_name)
         self._programs: dict[Key, Program] = {}
         self._sets: dict[str, tuple[int, SetContent]] = {}  # with the live set's version it was taken at
         self._written: Table | None = None  # None: unknown, look at the kernel

@@ -83,7 +83,7 @@ class PolicyIndex:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    # -- questions -------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------------------------
     def owner(self, ip: str) -> PodFacts | None:
         """The pod that has this address now."""
         claims = self._at.get(ip)
@@ -112,7 +112,7 @@ class PolicyIndex:
         assert meta is not None
         self.set_policy((meta.namespace or "", meta.name or ""), None if _gone(change) else change.new)
 
-    # -- changes ---------------------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------------------------
     def set_pod(self, key: Key, pod: PodFacts | None) -> None:
         old = self.pods.get(key)
         if pod == old:
@@ -164,7 +164,7 @@ class PolicyIndex:
         affected = [pod for pod in pods if self._reselect(pod, key, policy)]
         self._tell(affected)
 
-    # -- the work --------------------------------------------------------------------------------------------------------
+    # -- the work ----------------------------------------------------------------------------------------------------
     def _reselect(self, pod: PodFacts, key: Key, policy: Policy | None) -> bool:
         """Selected before or after: what the policy says of the pod has changed."""
         selected = self._selected_by.setdefault(pod.key, {})

@@ -7,9 +7,9 @@
 `KUBE-NWPLCY-OUT` and `-IN` send a packet to the chain of its source's egress (`KUBE-PODOUT-…`) and its destination's
 ingress (`KUBE-PODIN-…`), by address; both exist only for pods that a policy isolates in that direction. There a rule
 that allows it RETURNs (never ACCEPT: KUBE-FORWARD and other chains still follow) and the last rule drops it. Because
-they are entered by goto, RETURN leads straight back to `KUBE-NWPLCY`. The jumps stand first, since KUBE-FORWARD accepts.
+they are entered by goto, RETURN leads straight back to `KUBE-NWPLCY`. The jumps stand first: KUBE-FORWARD accepts.
 
-All after DNAT and before SNAT: rules see pods' own addresses, also behind a Service. No chain name exceeds 28 characters.
+All after DNAT and before SNAT: rules see pods' own addresses, also behind a Service. Chain names have at most 28 characters.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def steps(old: Table, new: Table) -> Steps:
 
 
 def _rules(old: Chains, new: Chains) -> list[Group]:
-    """A pod's chain whose rules changed is rewritten; the shared ones change by the rule. Chains before jumps to them."""
+    """A pod's chain whose rules changed is rewritten; the shared ones change by the rule. Chains before jumps."""
     chains: list[Group] = []
     rules: list[Group] = []
     for chain, wanted in new.items():

@@ -3,6 +3,7 @@
 Three namespaces x, y, z with three pods a, b, c each (cyclonus' world), on two nodes; labels pod=NAME and ns=NAME, and
 `tier`; TCP and UDP on 80 (named serve-80) and 81 (named serve-81, except that pods `b` call 80 by that name).
 """
+# ruff: noqa: E501 (tables)
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Random policies: the evaluator, the rendered rules and the kernel give the same answer to every probe."""
+# ruff: noqa: E501 (tables)
 
 from __future__ import annotations
 

@@ -210,7 +210,8 @@ def test_labels_of_pods_and_namespaces_are_followed(world: World) -> None:
 
 def test_an_address_given_to_another_pod_carries_nothing_over(world: World) -> None:
     two(world, "node-1", "node-2")
-    world.put(policy("default/p", {"matchLabels": {"pod": "b"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"pod": "a"}}}]}]))  # fmt: skip
+    only_a = {"from": [{"podSelector": {"matchLabels": {"pod": "a"}}}]}
+    world.put(policy("default/p", {"matchLabels": {"pod": "b"}}, ingress=[only_a]))
     client, server = stream(world, "default/a", "default/b")
     with client, server:
         old = pod("default/a", world.ips["default/a"], "node-1")
@@ -262,7 +263,8 @@ def test_what_is_written_reads_back_the_same_so_a_restart_writes_nothing(nine: W
 
 def test_resync_heals(world: World) -> None:
     two(world, "node-1", "node-1")
-    world.put(policy("default/p", {"matchLabels": {"pod": "b"}}, ingress=[{"from": [{"podSelector": {}}], "ports": [{"port": 1}]}]))  # fmt: skip
+    rule = {"from": [{"podSelector": {}}], "ports": [{"port": 1}]}
+    world.put(policy("default/p", {"matchLabels": {"pod": "b"}}, ingress=[rule]))
     whole, node = kernel(world), world.nodes["node-1"]
     for damage in (
         lambda: subprocess.run(["iptables", "-F"], check=True),

@@ -20,6 +20,7 @@ from minik8s_net.cni.node import ensure_node
 from minik8s_net.cni.peers import ensure_peers
 from minik8s_net.cni.pod import Cni
 from minik8s_net.config import ClusterConfig
+from minik8s_net.kernel import sysctl
 from minik8s_net.kernel.netns import Netns
 from minik8s_net.observe.reach import Place, Reach, reach
 from minik8s_net.policy.enforcer import Enforcer
@@ -29,6 +30,7 @@ from minik8s_net.state import State
 from .objects import Objects
 
 T = TypeVar("T")
+SHORT_MEMORY = {f"net.netfilter.nf_conntrack_{t}": 1 for t in ("tcp_timeout_time_wait", "tcp_timeout_close")}
 
 
 class World:
@@ -45,6 +47,8 @@ class World:
         self.cni = Cni(self.config, State(folder))
         self.loop = asyncio.new_event_loop()
         self.run(self._wire())
+        for node in self.nodes.values():  # what thousands of probes leave behind goes soon
+            node.call(sysctl.ensure, SHORT_MEMORY)
         self.enforcers = {n: Enforcer(self.config, n, self.index, ns) for n, ns in self.nodes.items()}
         self._tasks = {n: self.loop.create_task(e.run()) for n, e in self.enforcers.items()}
         self._sockets: list[socket.socket] = []
