@@ -21,6 +21,7 @@ from .registry import WriteOptions
 Json = dict[str, Any]
 LIMIT = 3 * 1024 * 1024  # bytes, as etcd's
 PATIENCE = 60.0  # seconds for a whole body
+MAX_NODES = 1_000_000  # of a YAML document with its aliases written out
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 UNKNOWN_FORMAT = (
     "the body of the request was in an unknown format - accepted media types include: "
@@ -91,8 +92,28 @@ def loose(body: bytes, media: str) -> Any:
     raise unsupported_media_type(UNKNOWN_FORMAT)
 
 
+def _check_size(body: bytes) -> None:
+    """Before libyaml builds it: nesting that would overrun its stack (it recurses in C, and the process would die),
+    and aliases of aliases that would fill the memory. Raises ValueError."""
+    sizes: dict[str, int] = {}  # of what an anchor names, in nodes
+    open_nodes: list[tuple[str | None, int]] = []  # (anchor, nodes before it)
+    nodes = 0
+    for event in yaml.parse(body, _Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = nodes - before
+            continue
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+        nodes += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+        if len(open_nodes) > jsontext.MAX_DEPTH or nodes > MAX_NODES:
+            raise ValueError("exceeded max depth" if nodes <= MAX_NODES else "document contains excessive aliasing")
+
+
 def from_yaml(body: bytes) -> Any:
     try:
+        _check_size(body)
         tree = yaml.load(body, _Loader)
         return msgspec.json.decode(msgspec.json.encode(tree))  # plain JSON values, or an error
     except (yaml.YAMLError, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:

@@ -47,13 +47,14 @@ class LocalKubelets:
         self.asked.append(options)
         if pod not in self.said:
             raise not_found("pods", pod)
-        for number in range(1000):
-            if number < len(self.said[pod]):
-                yield self.said[pod][number]
-            elif not options.follow:
+        sent = 0
+        for _ in range(1000):
+            for line in self.said[pod][sent:]:
+                yield line
+                sent += 1
+            if not options.follow:
                 return
-            else:
-                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
 
     async def exec(
         self, namespace: str, pod: str, container: str | None, command: list[str], *, tty: bool, stdin: bool
@@ -105,16 +106,14 @@ class Answer:
 
 
 class Api:
-    """One connection, kept; bodies are trees (JSON), text or bytes."""
+    """One connection, kept; bodies are trees (JSON), text, bytes or pieces."""
 
     def __init__(self, port: int, ca: Path, token: str) -> None:
         self.token = token
         context = ssl.create_default_context(cafile=str(ca))
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
 
-    def __call__(
-        self, method: str, path: str, body: Any = None, media: str = JSON, **more: str
-    ) -> Answer:
+    def __call__(self, method: str, path: str, body: Any = None, media: str = JSON, **more: str) -> Answer:
         with self.open(method, path, body, media, **more) as response:
             return Answer(response.status, response.read(), response.headers)
 
@@ -123,7 +122,7 @@ class Api:
         self, method: str, path: str, body: Any = None, media: str = JSON, **more: str
     ) -> Iterator[http.client.HTTPResponse]:
         headers = {"authorization": f"Bearer {self.token}", **{k.replace("_", "-"): v for k, v in more.items()}}
-        data = body if isinstance(body, bytes | str | None) else json.dumps(body)
+        data = body if isinstance(body, bytes | str | Iterator | None) else json.dumps(body)
         if data is not None:
             headers["content-type"] = media
         self._connection.request(method, path, data, headers)

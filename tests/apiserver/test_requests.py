@@ -41,7 +41,9 @@ def test_token_request_and_review(cluster: Serving, api: Api, namespace: str) ->
     assert "error" in api.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": forged}})["status"]
 
 
-@pytest.mark.parametrize("body", ['{"kind":', "[]", "3", '"x"', "null", "", "{}x", "[" * 100_000, b"\xff\xfe", b"k8s\x00\x0a"])
+@pytest.mark.parametrize(
+    "body", ['{"kind":', "[]", "3", '"x"', "null", "", "{}x", "[" * 100_000, b"\xff\xfe", b"k8s\x00\x0a"]
+)
 def test_malformed_bodies(api: Api, namespace: str, body: str | bytes) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     for media in ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf"):
@@ -62,6 +64,14 @@ def test_bodies_over_the_limit(api: Api, namespace: str) -> None:
         api.close()
     chunked = (b" " * 100_000 for _ in range(40))  # no length to go by
     assert api("POST", path, chunked).code == 413
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory(api: Api, namespace: str) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    for text in (bomb, "a: &a [*a]", "data: &d {x: y}\nagain: *d"):
+        answer = api("POST", f"/api/v1/namespaces/{namespace}/configmaps", text, "application/yaml")
+        assert answer.code in (400, 422)
+    assert "excessive aliasing" in api("POST", "/api/v1/namespaces", bomb, "application/yaml").json["message"]
 
 
 def test_a_thousand_odd_requests(api: Api, namespace: str) -> None:
@@ -94,7 +104,9 @@ def test_slow_and_silent_clients_disturb_nobody(cluster: Serving, api: Api) -> N
                 sockets.append(plain)  # not even a handshake
                 continue
             secure = context.wrap_socket(plain, server_hostname="127.0.0.1")
-            secure.sendall(b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nAuthorization: Bearer ")
+            secure.sendall(
+                b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nAuthorization: Bearer "
+            )
             sockets.append(secure)
         begin = time.monotonic()
         for _ in range(20):

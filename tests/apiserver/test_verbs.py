@@ -156,7 +156,10 @@ def test_patches(api: Api, namespace: str) -> None:
     template = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "busybox"}]}}}}
     both = api("PATCH", f"{path}/d", template, STRATEGIC).json["spec"]["template"]["spec"]["containers"]
     assert {c["name"]: c["image"] for c in both} == {"side": "busybox", "web": "nginx"}
-    operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}, {"op": "test", "path": "/kind", "value": "?"}]
+    operations = [
+        {"op": "replace", "path": "/spec/replicas", "value": 5},
+        {"op": "test", "path": "/kind", "value": "?"},
+    ]
     assert api("PATCH", f"{path}/d", operations, JSON_PATCH).code == 422
     patched = api("PATCH", f"{path}/d", operations[:1], JSON_PATCH).json
     assert patched["spec"]["replicas"] == 5 and patched["metadata"]["generation"] == 3

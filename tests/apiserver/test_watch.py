@@ -100,9 +100,7 @@ def test_twenty_writers_on_one_object_lose_no_update(cluster: Serving, api: Api,
     assert conflicts  # there was something to lose
 
 
-def test_an_old_revision_is_gone(
-    cluster: Serving, api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_revision_is_gone(cluster: Serving, api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "HISTORY", 5)
     path = configmaps.replace("configmaps", "limitranges")  # a resource without a history so far
     limits = {"limits": [{"type": "Pod"}]}
@@ -137,9 +135,7 @@ def test_initial_events_bookmarks_and_timeout(api: Api, configmaps: str) -> None
 def test_a_watch_of_tables_sends_its_columns_once(cluster: Serving, api: Api, configmaps: str) -> None:
     for name in ("a", "b"):
         api.create(configmaps, config(name))
-    with api.open(
-        "GET", f"{configmaps}?watch=1", accept="application/json;as=Table;v=v1;g=meta.k8s.io"
-    ) as response:
+    with api.open("GET", f"{configmaps}?watch=1", accept="application/json;as=Table;v=v1;g=meta.k8s.io") as response:
         one, two = json.loads(response.readline())["object"], json.loads(response.readline())["object"]
         api.close()
     assert one["kind"] == two["kind"] == "Table"

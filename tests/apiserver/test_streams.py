@@ -1,0 +1,186 @@
+"""Into a pod: exec over WebSocket, logs, proxy. The kubelet behind them runs processes of this machine."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import websocket
+
+from .serving import Api, Json, Serving
+
+V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
+
+
+@pytest.fixture
+def pod(api: Api, namespace: str) -> str:
+    """The path of a pod on a node."""
+    spec = {"nodeName": "node-1", "containers": [{"name": "c", "image": "busybox"}]}
+    api.create(f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": "p"}, "spec": spec})
+    return f"/api/v1/namespaces/{namespace}/pods/p"
+
+
+def connect(cluster: Serving, pod: str, *command: str, protocol: str = V5, **flags: bool) -> websocket.WebSocket:
+    query = urlencode([("command", word) for word in command] + [(name, "true") for name in flags])
+    return websocket.create_connection(
+        f"wss://127.0.0.1:{cluster.server.port}{pod}/exec?{query}",
+        sslopt={"ca_certs": str(cluster.folder / "pki" / "ca.crt")},
+        header=[f"Authorization: Bearer {cluster.tokens.admin}"],
+        subprotocols=[protocol],
+        timeout=10,
+    )
+
+
+def finish(socket: websocket.WebSocket) -> tuple[dict[int, bytes], Json]:
+    """(output by channel, the final Status)."""
+    output: dict[int, bytes] = {}
+    with closing(socket):
+        while data := socket.recv():
+            assert isinstance(data, bytes)
+            if data[0] == 3:
+                return output, json.loads(data[1:])
+            output[data[0]] = output.get(data[0], b"") + data[1:]
+    raise AssertionError("no Status")
+
+
+@pytest.mark.parametrize("protocol", [V5, V4])
+def test_exec_tells_outputs_apart_and_the_exit_code(cluster: Serving, pod: str, protocol: str) -> None:
+    script = "echo out; echo err >&2; exit 7"
+    output, status = finish(connect(cluster, pod, "sh", "-c", script, protocol=protocol, stdout=True, stderr=True))
+    assert (output[1], output[2]) == (b"out\n", b"err\n")
+    assert (status["status"], status["reason"]) == ("Failure", "NonZeroExitCode")
+    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
+    assert finish(connect(cluster, pod, "true", protocol=protocol, stdout=True))[1]["status"] == "Success"
+
+
+def test_exec_feeds_stdin_until_it_is_closed(cluster: Serving, pod: str) -> None:
+    socket = connect(cluster, pod, "sha1sum", stdin=True, stdout=True)
+    for _ in range(100):
+        socket.send_binary(b"\x00" + b"x" * 10_000)
+    socket.send_binary(b"\xff\x00")
+    output, status = finish(socket)
+    import hashlib
+
+    assert output[1].split()[0].decode() == hashlib.sha1(b"x" * 1_000_000).hexdigest()
+    assert status["status"] == "Success"
+
+
+def test_exec_sends_all_of_a_large_output(cluster: Serving, pod: str) -> None:
+    output, _ = finish(connect(cluster, pod, "head", "-c", "20000000", "/dev/zero", stdout=True))
+    assert len(output[1]) == 20_000_000
+
+
+def test_exec_with_a_terminal_is_resized(cluster: Serving, pod: str) -> None:
+    socket = connect(cluster, pod, "sh", "-c", "read x; stty size; tty", stdin=True, stdout=True, tty=True)
+    socket.send_binary(b"\x04" + json.dumps({"Width": 101, "Height": 33}).encode())
+    socket.send_binary(b"\x00go\n")
+    output, status = finish(socket)
+    assert b"33 101\r\n/dev/pts/" in output[1] and status["status"] == "Success"
+
+
+def test_a_background_child_does_not_hold_the_exec(cluster: Serving, pod: str) -> None:
+    begin = time.monotonic()
+    output, _ = finish(connect(cluster, pod, "sh", "-c", "sleep 3 & echo done", stdout=True))
+    assert output[1] == b"done\n" and time.monotonic() - begin < 2
+
+
+def test_thirty_execs_at_once(cluster: Serving, pod: str) -> None:
+    def one(number: int) -> bytes:
+        return finish(connect(cluster, pod, "echo", str(number), stdout=True))[0][1]
+
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(one, range(30))) == [f"{number}\n".encode() for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"pod": "/nowhere"}, 404), ({"protocol": "v9.channel.k8s.io"}, 400), ({"command": ()}, 400)],
+)
+def test_exec_is_refused_before_it_begins(cluster: Serving, pod: str, change: Json, code: int) -> None:
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        where = pod + change.pop("pod", "")
+        connect(cluster, where, *change.pop("command", ("true",)), stdout=True, **change)
+    assert refused.value.status_code == code
+
+
+def test_exec_needs_a_token(cluster: Serving, pod: str) -> None:
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        options: Any = {"sslopt": {"ca_certs": str(cluster.folder / "pki" / "ca.crt")}, "subprotocols": [V5]}
+        websocket.create_connection(f"wss://127.0.0.1:{cluster.server.port}{pod}/exec?command=id", **options)
+    assert refused.value.status_code == 401
+
+
+def test_logs(cluster: Serving, api: Api, pod: str) -> None:
+    cluster.kubelets.said["p"] = [b"one\n", b"two\n"]
+    answer = api("GET", f"{pod}/log?tailLines=5&timestamps=true&sinceSeconds=60")
+    assert (answer.body, answer.headers.get_content_type()) == (b"one\ntwo\n", "text/plain")
+    asked = cluster.kubelets.asked[-1]
+    assert (asked.container, asked.tail_lines, asked.timestamps, asked.since_seconds) == ("c", 5, True, 60)
+    for query, code in (("container=x", 400), ("tailLines=-1", 422), ("limitBytes=0", 422), ("tailLines=x", 400)):
+        assert api("GET", f"{pod}/log?{query}").code == code
+    del cluster.kubelets.said["p"]
+    assert api("GET", f"{pod}/log").code == 404
+
+
+def test_logs_are_followed(cluster: Serving, api: Api, pod: str) -> None:
+    cluster.kubelets.said["p"] = [b"one\n"]
+    with api.open("GET", f"{pod}/log?follow=true") as response:
+        assert response.readline() == b"one\n"
+        cluster.kubelets.said["p"].append(b"two\n")
+        assert response.readline() == b"two\n"
+        api.close()
+
+
+class _Web(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        said = self.rfile.read(int(self.headers["content-length"]))
+        body = f"{self.path} {said.decode()} {self.headers.get('authorization')}".encode()
+        self.send_response(202)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Pod", "p")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def web(cluster: Serving) -> Iterator[None]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Web) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        cluster.kubelets.ports[8080] = server.server_address[1]
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_proxy_to_a_pod_and_to_a_service(api: Api, namespace: str, pod: str, web: None) -> None:
+    answer = api("POST", f"{pod}:8080/proxy/some/path?x=1&y=%20", "hello")
+    assert (answer.code, answer.headers["x-pod"]) == (202, "p")
+    assert answer.body == b"/some/path?x=1&y=%20 hello None"  # the token is not the pod's to see
+    port = {"name": "http", "port": 80, "targetPort": 8080}
+    services = f"/api/v1/namespaces/{namespace}/services"
+    api.create(services, {"metadata": {"name": "s"}, "spec": {"ports": [port]}})
+    assert api("POST", f"{services}/s/proxy/", "x").code == 503  # nobody is behind it
+    api.create(
+        f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+        {
+            "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}],
+            "endpoints": [{"addresses": ["10.244.1.2"], "targetRef": {"kind": "Pod", "name": "p"}}],
+        },
+    )
+    for name in ("s", "s:http", "s:80", "http:s:http"):
+        assert api("POST", f"{services}/{name}/proxy/", "x").body.startswith(b"/ x")
+    assert api("POST", f"{services}/s:81/proxy/", "x").code == 503
