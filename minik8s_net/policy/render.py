@@ -9,7 +9,8 @@ ingress (`KUBE-PODIN-…`), by address; both exist only for pods that a policy i
 that allows it RETURNs (never ACCEPT: KUBE-FORWARD and other chains still follow) and the last rule drops it. Because
 they are entered by goto, RETURN leads straight back to `KUBE-NWPLCY`. The jumps stand first: KUBE-FORWARD accepts.
 
-All after DNAT and before SNAT: rules see pods' own addresses, also behind a Service. Chain names have at most 28 characters.
+All after DNAT and before SNAT: rules see pods' own addresses, also behind a Service.
+A chain's name has at most 28 characters.
 """
 
 from __future__ import annotations

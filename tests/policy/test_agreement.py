@@ -120,4 +120,4 @@ def test_evaluator_and_kernel(nine: World, chosen: list[NetworkPolicy]) -> None:
         for measured in nine.reach_all(PROBES, lambda s, d, p, t: judge(nine.index, s, d, p, t)):
             assert not measured.wrong, f"\n{measured}"
     finally:
-        nine.drop(*chosen)
+        nine.objects.drop(*chosen)

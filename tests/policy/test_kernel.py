@@ -11,6 +11,7 @@ pytestmark = pytest.mark.netns
 
 
 def test_the_matrix_of_nine_pods_is_quick(nine: World) -> None:
+    nine.settle()
     measured = nine.reach(80, "TCP", lambda s, d: True, timeout=1.0)
     print(measured)
     assert len(measured.cells) == 81 and not measured.wrong
@@ -25,4 +26,4 @@ def test_truth_table(nine: World, case: Case) -> None:
         for measured in nine.reach_all(PROBES, case.expects):
             assert not measured.wrong, f"\n{measured}"
     finally:
-        nine.drop(*case.policies)
+        nine.objects.drop(*case.policies)  # in force with the next case's policies
