@@ -95,7 +95,7 @@ def loose(body: bytes, media: str) -> Any:
 def _check_size(body: bytes) -> None:
     """Before libyaml builds it: nesting that would overrun its stack (it recurses in C, and the process would die),
     and aliases of aliases that would fill the memory. Raises ValueError."""
-    sizes: dict[str, int] = {}  # of what an anchor names, in nodes
+    sizes: dict[str | None, int] = {}  # of what an anchor names, in nodes
     open_nodes: list[tuple[str | None, int]] = []  # (anchor, nodes before it)
     nodes = 0
     for event in yaml.parse(body, _Loader):

@@ -41,9 +41,10 @@ def test_token_request_and_review(cluster: Serving, api: Api, namespace: str) ->
     assert "error" in api.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": forged}})["status"]
 
 
-@pytest.mark.parametrize(
-    "body", ['{"kind":', "[]", "3", '"x"', "null", "", "{}x", "[" * 100_000, b"\xff\xfe", b"k8s\x00\x0a"]
-)
+MALFORMED = ['{"kind":', "[]", "3", '"x"', "null", "", "{}x", "[" * 100_000, b"\xff\xfe", b"k8s\x00\x0a"]
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:8]))
 def test_malformed_bodies(api: Api, namespace: str, body: str | bytes) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     for media in ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf"):
@@ -77,17 +78,15 @@ def test_aliases_of_aliases_do_not_fill_the_memory(api: Api, namespace: str) -> 
 def test_a_thousand_odd_requests(api: Api, namespace: str) -> None:
     """Paths, queries and headers made from the real ones' pieces: never a 5xx but those a real server answers."""
     dice = random.Random(7)
-    parts = ["api", "apis", "v1", "apps", "namespaces", namespace, "pods", "services", "deployments", "x", "status",
-             "log", "exec", "scale", "proxy", "%00", "%ff", "..", "a:b", "token", "eviction", "openapi", "v3"]  # fmt: skip
-    queries = ["watch=1", "timeoutSeconds=0", "limit=-1", "limit=9999999999999999999", "continue=AAAA", "dryRun=All",
-               "resourceVersion=-1", "resourceVersion=%C2%B2", "labelSelector=a%20in%20(", "fieldSelector=metadata.name",
-               "container=%00", "tailLines=x", "sinceTime=never", "includeObject=Nope", "fieldValidation=x", "pretty=true"]  # fmt: skip
+    parts = ["api", "apis", "v1", "apps", "namespaces", "pods", "services", "deployments", "x", "status", "log", "exec"]
+    parts += [namespace, "scale", "proxy", "token", "eviction", "openapi", "v3", "%00", "%ff", "..", "a:b"]
+    queries = ["limit=-1", "limit=9999999999999999999", "continue=AAAA", "dryRun=All", "resourceVersion=-1"]
+    queries += ["resourceVersion=%C2%B2", "labelSelector=a%20in%20(", "fieldSelector=metadata.name", "container=%00"]
+    queries += ["tailLines=x", "sinceTime=never", "pretty=true", "includeObject=Nope", "fieldValidation=x"]
     accepts = ["*/*", "application/json;as=Table", "application/json;as=", ";", "text/html", "application/*"]
     for _ in range(1000):
         path = "/" + "/".join(dice.choices(parts, k=dice.randint(1, 8)))
-        query = "&".join(["timeoutSeconds=0", *dice.choices(queries, k=dice.randint(0, 3))])
-        if "watch=1" in query:
-            continue
+        query = "&".join(dice.choices(queries, k=dice.randint(0, 3)))
         method = dice.choice(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
         body = dice.choice([None, "{}", '{"metadata":{"name":"x"}}', '{"spec":{}}', '{"metadata":3}'])
         answer = api(method, f"{path}?{query}", body, accept=dice.choice(accepts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import threading
@@ -67,8 +68,6 @@ def test_exec_feeds_stdin_until_it_is_closed(cluster: Serving, pod: str) -> None
         socket.send_binary(b"\x00" + b"x" * 10_000)
     socket.send_binary(b"\xff\x00")
     output, status = finish(socket)
-    import hashlib
-
     assert output[1].split()[0].decode() == hashlib.sha1(b"x" * 1_000_000).hexdigest()
     assert status["status"] == "Success"
 
