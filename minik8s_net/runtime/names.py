@@ -8,6 +8,7 @@ attribute, so that whichever cluster leaves last can remove it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def _is_link_to(folder: int, name: str, wanted: str) -> bool:
 def remove_names(state: State) -> None:
     """From the host, once the runtime is dead: remove what it left in /run/netns. Can be called any number of times."""
     record = _read(str(state.root))
-    pids, cluster = record.get("pids"), record.get("cluster")
+    pids = record.get("pids")
     if not isinstance(pids, list):
         return
     try:
@@ -97,12 +98,13 @@ def remove_names(state: State) -> None:
         return
     try:
         for name in os.listdir(folder):
-            if name.startswith(f"{cluster}.") and any(_is_link_to(folder, name, target(p, name)) for p in pids):
+            if any(_is_link_to(folder, name, target(p, name)) for p in pids):
                 os.unlink(name, dir_fd=folder)
         if not os.listdir(folder) and _MARK in os.listxattr(HOST_DIR):
             os.rmdir(HOST_DIR)
     except OSError as error:
-        print(f"{HOST_DIR}: {error}", flush=True)
+        if error.errno != errno.EBUSY:  # `ip netns` mounts the folder on itself: then it is no longer ours to remove
+            print(f"{HOST_DIR}: {error}", flush=True)
     finally:
         os.close(folder)
     os.unlink(os.path.join(state.root, _RECORD))
