@@ -58,17 +58,19 @@ def user_kubeconfig() -> Path:
 def add_context(cluster: str, own: Path, path: Path | None = None) -> None:
     """Put the cluster's `own` kubeconfig into the user's and make it current. Raises ConfigError, OSError."""
     path = (path or user_kubeconfig()).resolve()
+    folders = sum(not folder.exists() for folder in path.parents)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     name, added = context_name(cluster), _read(own)
     with _locked(path):
         config = _read(path) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
         previous = config.get("current-context", "")
+        before = _record(config, name)
         if previous == name:
-            previous = _previous(config, name)
+            previous = before.get("name", "")
         for field in _LISTS:
             config[field] = [e for e in config.get(field) or [] if e.get("name") != name] + added[field]
-        extension = {"name": _PREVIOUS, "extension": {"name": previous}}
-        config["contexts"][-1]["context"]["extensions"] = [extension]
+        record = {"name": previous, "folders": folders or before.get("folders", 0)}
+        config["contexts"][-1]["context"]["extensions"] = [{"name": _PREVIOUS, "extension": record}]
         config["current-context"] = name
         write_kubeconfig(path, config)
 
@@ -83,13 +85,15 @@ def remove_context(cluster: str, path: Path | None = None) -> bool:
         config = _read(path)
         if not any(e.get("name") == name for field in _LISTS for e in config.get(field) or []):
             return False
-        previous = _previous(config, name)
+        record = _record(config, name)
+        previous, folders = record.get("name", ""), record.get("folders", 0)
         for field in _LISTS:
             config[field] = [e for e in config.get(field) or [] if e.get("name") != name]
         for other in config["contexts"]:  # a cluster started after us goes back to where we would have gone
-            for extension in _extensions(other):
-                if extension.get("name") == _PREVIOUS and extension["extension"].get("name") == name:
-                    extension["extension"]["name"] = previous
+            if (theirs := _record(config, other.get("name", ""))).get("name") == name:
+                theirs["name"] = previous
+            if theirs:
+                theirs["folders"] = max(folders, theirs.get("folders", 0))
         if config.get("current-context") == name:
             known = {e.get("name") for e in config["contexts"]}
             config["current-context"] = previous if previous in known else ""
@@ -97,22 +101,29 @@ def remove_context(cluster: str, path: Path | None = None) -> bool:
             path.unlink()  # it held nothing but us, so it was ours
         else:
             write_kubeconfig(path, config)
+            folders = 0
+    for folder in list(path.parents)[:folders]:  # those that `add_context` made, as far as nobody else uses them
+        try:
+            folder.rmdir()
+        except OSError:
+            break
     return True
 
 
 _EMPTY = ("apiVersion", "kind", "preferences", "current-context")
 
 
-def _previous(config: Json, name: str) -> str:
+def _record(config: Json, name: str) -> Json:
+    """What we noted in our context `name`, to be changed in place; {} if it is none of ours.
+
+    `name` is the context that was current before, `folders` how many folders above the file we made.
+    """
     for context in config.get("contexts") or []:
-        for extension in _extensions(context):
+        for extension in (context.get("context") or {}).get("extensions") or []:
             if context.get("name") == name and extension.get("name") == _PREVIOUS:
-                return str(extension["extension"].get("name", ""))
-    return ""
-
-
-def _extensions(context: Json) -> list[Json]:
-    return list((context.get("context") or {}).get("extensions") or [])
+                found: Json = extension["extension"]
+                return found
+    return {}
 
 
 def _read(path: Path) -> Json:

@@ -1,0 +1,92 @@
+"""The user's kubeconfig: our context comes and goes, and everything else is as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from minik8s_net.apiserver.kubeconfig import add_context, kubeconfig, remove_context, write_kubeconfig
+from minik8s_net.apiserver.pki import Pki, ensure_pki
+from minik8s_net.config import ClusterConfig, ConfigError
+
+THEIRS = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "work", "cluster": {"server": "https://work.example"}}],
+    "users": [{"name": "me", "user": {"token": "secret"}}],
+    "contexts": [{"name": "work", "context": {"cluster": "work", "user": "me"}}],
+    "current-context": "work",
+    "preferences": {},
+}
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return ensure_pki(tmp_path_factory.mktemp("pki"), ClusterConfig())
+
+
+@pytest.fixture
+def own(tmp_path: Path, pki: Pki) -> Path:
+    for name in ("a", "b"):
+        write_kubeconfig(tmp_path / name, kubeconfig(name, 6443, pki))
+    return tmp_path
+
+
+def current(path: Path) -> str:
+    return str(yaml.safe_load(path.read_text())["current-context"])
+
+
+def test_folders_we_made_go_with_us(own: Path) -> None:
+    path = own / "home" / ".kube" / "config"
+    path.parent.parent.mkdir()
+    add_context("a", own / "a", path)
+    assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+    assert current(path) == "minik8s-a"
+    add_context("a", own / "a", path)  # `up` again
+    assert remove_context("a", path)
+    assert list((own / "home").iterdir()) == []
+    assert not remove_context("a", path)
+
+
+def test_the_last_cluster_takes_the_folder_along(own: Path) -> None:
+    path = own / "home" / ".kube" / "config"
+    add_context("a", own / "a", path)
+    add_context("b", own / "b", path)
+    assert remove_context("a", path)
+    assert current(path) == "minik8s-b"
+    assert remove_context("b", path)
+    assert not (own / "home").exists()
+
+
+def test_folders_of_others_stay(own: Path) -> None:
+    path = own / "home" / ".kube" / "config"
+    path.parent.mkdir(parents=True)
+    add_context("a", own / "a", path)
+    assert remove_context("a", path)
+    assert path.parent.exists() and not path.exists()
+    path.parent.rmdir()
+    add_context("a", own / "a", path)
+    (path.parent / "cache").mkdir()
+    assert remove_context("a", path)
+    assert (path.parent / "cache").exists()
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_their_file_is_as_it_was(own: Path, order: str) -> None:
+    path = own / "config"
+    path.write_text(yaml.safe_dump(THEIRS))
+    add_context("a", own / "a", path)
+    add_context("b", own / "b", path)
+    for name in order:
+        assert remove_context(name, path)
+    assert yaml.safe_load(path.read_text()) == THEIRS
+
+
+def test_what_is_no_kubeconfig_is_left_alone(own: Path) -> None:
+    path = own / "config"
+    path.write_text("- a\n- list\n")
+    with pytest.raises(ConfigError, match="not a kubeconfig"):
+        add_context("a", own / "a", path)
+    assert path.read_text() == "- a\n- list\n" and not path.with_name("config.lock").exists()
