@@ -80,10 +80,10 @@ class ServiceAllocator:
             self._ports.set(owner, _ports(new), _ports(old) if old else ())
         return errors
 
-    def release(self, old: Json) -> None:
-        """The Service is gone. May be called more than once."""
-        self._addresses.set(_owner(old), (), _addresses(old))
-        self._ports.set(_owner(old), (), _ports(old))
+    def release(self, gone: Json, kept: Json | None = None) -> None:
+        """The Service is gone, or is `kept` after all. May be called more than once."""
+        self._addresses.set(_owner(gone), _addresses(kept) if kept else (), _addresses(gone))
+        self._ports.set(_owner(gone), _ports(kept) if kept else (), _ports(gone))
 
     def _allocate_address(self, new: Json, owner: str) -> list[FieldError]:
         spec = new["spec"]
@@ -129,7 +129,11 @@ class ServiceAllocator:
             if spec.get("healthCheckNodePort"):
                 errors += self._check_port("spec.healthCheckNodePort", spec["healthCheckNodePort"], owner)
             else:
-                spec["healthCheckNodePort"] = self._ports.choose(owner, taken, f"{owner} health")
+                try:
+                    spec["healthCheckNodePort"] = self._ports.choose(owner, taken, f"{owner} health")
+                except Full:
+                    path = "spec.healthCheckNodePort"
+                    errors.append(_internal(path, "failed to allocate a nodePort: range is full"))
         return errors
 
     def _check_port(self, path: str, port: int, owner: str) -> list[FieldError]:

@@ -124,6 +124,12 @@ def test_dry_run_changes_nothing(cluster: Serving, api: Api, namespace: str, con
     assert api("POST", services + dry, service).code == 201
     assert api.get(f"{configmaps}/a")["data"] == {"x": "1"} and cluster.registry.store.revision == before
     api.create(services, service)  # nothing was reserved
+    moved = {**api.get(f"{services}/s"), "spec": {**service["spec"], "ports": [{"port": 80, "nodePort": 31998}]}}
+    assert api("PUT", f"{services}/s{dry}", moved).code == 200
+    other: Json = {"metadata": {"name": "t"}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31999}]}}
+    assert "already allocated" in api("POST", services, other).json["message"]
+    other["spec"]["ports"][0]["nodePort"] = 31998
+    api.create(services, other)
 
 
 def test_field_validation(api: Api, configmaps: str) -> None:

@@ -72,14 +72,7 @@ class Registry(TypedClient):
         if kind.warning and kind.warning not in options.warnings:
             options.warnings.append(kind.warning)
         tree["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
-        try:
-            return self._put(kind, namespace, name, tree, options.dry_run)
-        except StatusError:
-            strategy.release(tree)
-            raise
-        finally:
-            if options.dry_run:
-                strategy.release(tree)
+        return self._put(kind, namespace, name, tree, options.dry_run, None)
 
     def _check_namespace(self, kind: Kind, namespace: str, meta: Json) -> None:
         if not kind.namespaced:
@@ -146,8 +139,9 @@ class Registry(TypedClient):
         if new == version.tree:
             return version
         if deletion.is_finished(kind, new):
+            self.strategy(kind).release(new, version.tree)
             return version if options.dry_run else self._remove(kind, version)
-        return self._put(kind, version.namespace, version.name, new, options.dry_run)
+        return self._put(kind, version.namespace, version.name, new, options.dry_run, version.tree)
 
     # -- deleting ----------------------------------------------------------------------------------------------
     def delete_tree(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> tuple[Version, bool]:
@@ -161,18 +155,25 @@ class Registry(TypedClient):
             return (version if options.dry_run else self._remove(kind, version)), True
         if new == version.tree:
             return version, False
-        return self._put(kind, namespace, name, new, options.dry_run), False
+        return self._put(kind, namespace, name, new, options.dry_run, version.tree), False
 
     def _remove(self, kind: Kind, version: Version) -> Version:
         gone = self.store.remove(kind.qualified, version.namespace, version.name)
         self.strategy(kind).release(gone.tree)
         return gone
 
-    def _put(self, kind: Kind, namespace: str, name: str, tree: Json, dry_run: bool) -> Version:
-        tree = metadata.ordered(kind, tree)
-        if dry_run:
-            return Version(kind.qualified, namespace, name, tree, metadata.encode(tree))
-        return self.store.put(kind.qualified, namespace, name, tree)
+    def _put(self, kind: Kind, namespace: str, name: str, tree: Json, dry_run: bool, old: Json | None) -> Version:
+        """Store it instead of `old`. What was allocated to a tree that then is not stored is given back."""
+        tree, stored = metadata.ordered(kind, tree), False
+        try:
+            if dry_run:
+                return Version(kind.qualified, namespace, name, tree, metadata.encode(tree))
+            version = self.store.put(kind.qualified, namespace, name, tree)
+            stored = True
+            return version
+        finally:
+            if not stored:
+                self.strategy(kind).release(tree, old)
 
     # -- for strategies ----------------------------------------------------------------------------------------
     def peek(self, plural: str, namespace: str, name: str, group: str = "", version: str = "v1") -> Json | None:

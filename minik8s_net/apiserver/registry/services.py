@@ -38,8 +38,8 @@ class ServiceStrategy(Strategy):
     def allocate(self, new: Json, old: Json | None) -> list[FieldError]:
         return self._allocator.allocate(new, old)
 
-    def release(self, gone: Json) -> None:
-        self._allocator.release(gone)
+    def release(self, gone: Json, kept: Json | None = None) -> None:
+        self._allocator.release(gone, kept)
 
 
 def _keep_addresses(spec: Json, before: Json) -> None:

@@ -39,8 +39,8 @@ class Strategy:
         """After validation: take what is unique in the cluster."""
         return []
 
-    def release(self, gone: Json) -> None:
-        """Give back what was allocated."""
+    def release(self, gone: Json, kept: Json | None = None) -> None:
+        """Give back what was allocated to `gone`, but for what `kept`, the object as it stays stored, has."""
 
     def grace(self, obj: Json, asked: int | None) -> int:
         """Seconds between the request to delete and the end; 0 deletes at once."""
