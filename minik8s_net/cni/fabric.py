@@ -56,7 +56,7 @@ async def ensure_ways_to_pods(
 ) -> list[str]:
     """Give the fabric itself and `outside` the ways to the pods of exactly these nodes.
 
-    Nothing is translated on the way out of a node, so whoever a pod talks to must know the way back to the pod's address.
+    Nothing is translated on the way out of a node: whoever a pod talks to must know the way back to its address.
     """
     there = sorted(indexes)
     return [
