@@ -91,6 +91,11 @@ def test_a_background_child_does_not_hold_the_exec(cluster: Serving, pod: str) -
     assert output[1] == b"done\n" and time.monotonic() - begin < 2
 
 
+def test_a_silent_command_is_waited_for(cluster: Serving, pod: str) -> None:
+    output, status = finish(connect(cluster, pod, "sh", "-c", "sleep 0.4; echo late", stdout=True))
+    assert output[1] == b"late\n" and status["status"] == "Success"
+
+
 def test_thirty_execs_at_once(cluster: Serving, pod: str) -> None:
     def one(number: int) -> bytes:
         return finish(connect(cluster, pod, "echo", str(number), stdout=True))[0][1]

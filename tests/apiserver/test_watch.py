@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -151,3 +153,15 @@ def test_a_watcher_that_does_not_read_disturbs_nobody(cluster: Serving, api: Api
             big["data"]["n"] = str(number)
             assert api("PUT", f"{configmaps}/big", big).code == 200
         idle.close()
+
+
+def test_many_idle_watches_disturb_nobody(cluster: Serving, api: Api, configmaps: str) -> None:
+    with ExitStack() as stack:
+        for _ in range(300):
+            watcher = stack.enter_context(cluster.api())
+            stack.enter_context(watcher.open("GET", f"{configmaps}?watch=1"))
+        begin = time.monotonic()
+        for number in range(20):
+            api.create(configmaps, config(f"c{number}"))
+        assert time.monotonic() - begin < 3
+        api.close()

@@ -91,12 +91,13 @@ def test_a_subscriber_that_writes_is_told_afterwards_and_in_order(store: Store) 
     def writer(event: Event) -> None:
         first.append(event.new.name)
         if event.new.name == "a":
-            put(store, "b")
+            for name in ("b", "c"):
+                put(store, name)
 
     store.subscribe("pods", writer)
     store.subscribe("pods", lambda event: second.append(event.new.name))
     put(store, "a")
-    assert first == second == ["a", "b"]
+    assert first == second == ["a", "b", "c"]
 
 
 def test_a_failing_subscriber_hides_nothing_from_others(store: Store, caplog: pytest.LogCaptureFixture) -> None:
