@@ -134,6 +134,8 @@ def _existing(state: State, wanted: ClusterConfig, explicit: bool) -> ClusterCon
 
 
 def _preflight(config: ClusterConfig) -> None:
+    if config.runtime != "process":
+        raise StartError(f'the {config.runtime} runtime is not built yet; leave --runtime out, or say "process"')
     needed = {"iptables-restore": "iptables", "ipset": "ipset", "nft": "nftables", "conntrack": "conntrack"}
     if missing := sorted({package for tool, package in needed.items() if not shutil.which(tool)}):
         raise StartError(

@@ -110,6 +110,25 @@ def test_a_killed_part_heals(part: str, fresh_home: Home, eventually: Callable[.
     assert status.restartCount == (1 if part == "runtime" else 0)
 
 
+def test_killed_dns_heals(fresh_home: Home, eventually: Callable[..., Any]) -> None:
+    """Both DNS servers are killed at once: names fail, the kubelets start them again, names are back."""
+    fresh_home.minik8s("up", "--cluster", "d", "--nodes", "1")
+    c = fresh_home.cluster("d")
+    c.apply(pod("client", "client", TOOLS))
+    c.wait("pod/client")
+    names = [p.metadata.name for p in c.get("pods", namespace="kube-system")]
+    assert len(names) == 2
+    for name in names:
+        c.exec(name, ["sh", "-c", "kill -9 -1"], namespace="kube-system")  # all but PID 1, which then ends too
+
+    def restarts() -> list[int]:
+        pods = c.get("pods", namespace="kube-system")
+        return [p.status.containerStatuses[0].restartCount for p in pods]
+
+    eventually(lambda: restarts() == [1, 1], seconds=20)
+    eventually(lambda: "10.96.0.2" in c.exec("client", "getent ahostsv4 kubernetes.default").stdout, seconds=20)
+
+
 def test_acknowledged_writes_survive_kill(fresh_home: Home) -> None:
     fresh_home.minik8s("up", "--cluster", "w", "--nodes", "1")
     c = fresh_home.cluster("w")
