@@ -256,7 +256,7 @@ def test_killed_it_leaves_nothing_on_the_host(tmp_path: Path) -> None:
         doomed.run(script)
         container = Path("/proc", (tmp_path / "pid").read_text())
         assert container.exists() and host()[0] == before[0]
-        if Path("/run/netns").exists():
+        if os.access("/run", os.W_OK):  # root of the machine; in a user namespace there are no names on the host
             assert str(Path(f"/run/netns/{node}").readlink()).startswith(f"/proc/{doomed.pid}/root")
     finally:
         doomed.kill()
