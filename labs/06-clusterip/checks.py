@@ -36,5 +36,5 @@ def spread(c: Cluster) -> Verdict:
 def rules(c: Cluster) -> Verdict:
     vip = c.get("service", "shop").spec.clusterIP
     nodes = [n.metadata.name for n in c.get("nodes")]
-    having = [n for n in nodes if f"-d {vip}/32" in c.shell(n, "iptables -t nat -S KUBE-SERVICES").stdout]
+    having = [n for n in nodes if vip in c.shell(n, "nft list ruleset").stdout]  # iptables' rules are nftables' too
     return Verdict(f"a rule for {vip} on {', '.join(nodes)}", f"on {', '.join(having) or 'none'}", having == nodes)

@@ -63,7 +63,7 @@ def get(args: argparse.Namespace) -> int:
     if args.output == "name":
         print("\n".join(f"{api.resource_of(o['apiVersion'], o['kind']).qualified}/{o['metadata']['name']}"
                         for o in found))  # fmt: skip
-    elif args.output:
+    elif args.output in ("json", "yaml"):
         _dump(found, args.output, single=len(targets) == 1 and targets[0][1] is not None)
     return 0
 
