@@ -81,9 +81,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture
-def fresh_home(tmp_path: Path) -> Iterator[Home]:
+def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A home for one test."""
     home = Home(tmp_path)
+    monkeypatch.setenv("MINIK8S_HOME", str(tmp_path / "state"))  # for Cluster.shell, which looks the runtime up
     yield home
     home.minik8s("down", "--all")
 

@@ -32,9 +32,14 @@ def spread(c: Cluster) -> Verdict:
     return Verdict(f"about {mean:.0f} each, of {TRIES}", observed, even)
 
 
+def rules_of(c: Cluster, node: str) -> str:
+    """What translates Services on a node, in either proxy mode."""
+    return str(c.shell(node, "iptables-save -t nat")) + str(c.shell(node, "nft list table ip kube-proxy"))
+
+
 @check("the kernel of every node translates the Service's address", hint="minik8s shell node-1 -- iptables -t nat -S")
 def rules(c: Cluster) -> Verdict:
     vip = c.get("service", "shop").spec.clusterIP
     nodes = [n.metadata.name for n in c.get("nodes")]
-    having = [n for n in nodes if vip in c.shell(n, "nft list ruleset").stdout]  # iptables' rules are nftables' too
+    having = [n for n in nodes if vip in rules_of(c, n)]
     return Verdict(f"a rule for {vip} on {', '.join(nodes)}", f"on {', '.join(having) or 'none'}", having == nodes)
