@@ -44,13 +44,21 @@ class ClusterConfig:
             raise ConfigError(
                 f'name: Invalid value: "{self.name}": a lowercase RFC 1123 label of at most 40 characters'
             )
-        if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MAX_NODES:
+        if type(self.nodes) is not int or not 1 <= self.nodes <= MAX_NODES:
             raise ConfigError(f"nodes: Invalid value: {self.nodes}: must be between 1 and {MAX_NODES}, inclusive")
         for field, allowed in (("cni", CNI_MODES), ("proxy_mode", PROXY_MODES), ("runtime", RUNTIMES)):
             value = getattr(self, field)
             if value not in allowed:
                 supported = ", ".join(f'"{v}"' for v in allowed)
                 raise ConfigError(f'{field}: Unsupported value: "{value}": supported values: {supported}')
+        if not isinstance(self.heal, bool):
+            raise ConfigError(f'heal: Invalid value: "{self.heal}": must be true or false')
+        domain = str(self.cluster_domain)
+        if not all(_DNS_LABEL.fullmatch(label) for label in domain.split(".")) or not isinstance(
+            self.cluster_domain, str
+        ):
+            raise ConfigError(f'cluster_domain: Invalid value: "{domain}": must be a lowercase RFC 1123 subdomain')
+        networks: dict[str, IPv4Network] = {}
         for field in ("fabric_cidr", "pod_cidr", "service_cidr"):
             try:
                 network = IPv4Network(getattr(self, field))
@@ -58,6 +66,10 @@ class ClusterConfig:
                 raise ConfigError(f'{field}: Invalid value: "{getattr(self, field)}": {error}') from None
             if network.prefixlen > 16:
                 raise ConfigError(f'{field}: Invalid value: "{network}": must be a /16 or larger')
+            for other, taken in networks.items():
+                if network.overlaps(taken):
+                    raise ConfigError(f'{field}: Invalid value: "{network}": overlaps {other} {taken}')
+            networks[field] = network
 
     # -- addresses ---------------------------------------------------------------------------------------------
     @property
@@ -129,8 +141,10 @@ class ClusterConfig:
 
         try:
             values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: expected a map of settings, found {type(values).__name__}")
         return cls.from_dict({**values, **overrides})

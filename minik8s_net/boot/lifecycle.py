@@ -63,6 +63,8 @@ def up(
     with locked(state.root / "lifecycle.lock"):
         record = Record(state)
         if _ready(state, record):
+            if config.heal:
+                _ensure_supervisor(config, state, record)
             return Started(config, time.monotonic() - began, resumed=True, running=True)
         try:
             _ensure_supervisor(config, state, record)
@@ -80,9 +82,11 @@ def up(
 def down(name: str) -> bool:
     """End a cluster without a trace. False if there was none."""
     state = State.of(name)
-    if not state.root.exists():
+    try:
+        with locked(state.root / "lifecycle.lock", patience=START_PATIENCE):  # an `up` under way ends first
+            _end(state)
+    except FileNotFoundError:  # there is none, or the `up` that we waited for has cleaned up
         return False
-    _end(state)
     from ..apiserver.kubeconfig import remove_context
 
     remove_context(name)
@@ -103,8 +107,8 @@ def stored_config(name: str) -> ClusterConfig | None:
         return ClusterConfig.from_dict(json.loads(State.of(name).config.read_text()))
     except FileNotFoundError:
         return None
-    except PermissionError as error:
-        raise StartError(f"{error.filename}: permission denied.\nSet MINIK8S_HOME to a folder of your own.") from None
+    except OSError as error:
+        raise StartError(f"{error.filename}: {error.strerror}.\nSet MINIK8S_HOME to a folder of your own.") from None
 
 
 def is_ready(name: str) -> bool:
@@ -171,8 +175,9 @@ def _ensure_supervisor(config: ClusterConfig, state: State, record: Record) -> N
 
 
 def _spawn_supervisor(state: State, record: Record) -> None:
-    for leftover in ("failed", "ready", "progress"):
-        (state.root / leftover).unlink(missing_ok=True)
+    if not _ready(state, record):  # a cluster whose supervisor alone died goes on, and only gets another
+        for leftover in ("failed", "ready", "progress"):
+            (state.root / leftover).unlink(missing_ok=True)
     with open(state.logs / "supervisor.log", "ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "minik8s_net.boot.supervisor", str(state.root)],

@@ -38,8 +38,9 @@ def up(args: argparse.Namespace) -> int:
         verb = "resumed" if done.resumed else "is up"
         print(f'Cluster "{name}" {verb}: {done.config.nodes} nodes, DNS answers, in {done.seconds:.2f} s.')
     if not args.quiet:
-        context = f"minik8s-{name}"
-        print(f"kubectl uses it now (context {context}).  Look: minik8s get pods -A   End it: minik8s down")
+        flag = "" if name == "minik8s" else f" --cluster {name}"
+        print(f"kubectl uses it now (context minik8s-{name}).")
+        print(f"Look: minik8s get pods -A{flag}   End it: minik8s down{flag}")
     return 0
 
 

@@ -33,6 +33,8 @@ def connect(args: argparse.Namespace) -> Api:
 def apply(args: argparse.Namespace) -> int:
     """Create or update what the manifests say. Everything is read before anything is written."""
     objects = [obj for source in args.filename for obj in manifests.read(source)]
+    if not objects:
+        raise UsageError("no objects passed to apply")
     api = connect(args)
     for done in manifests.apply(api, objects, args.namespace):
         _warn(api)
@@ -47,6 +49,8 @@ def get(args: argparse.Namespace) -> int:
         rows = [[r.plural, ",".join(r.short_names), r.api_version, r.kind] for r in api.resources()]
         output.table(["NAME", "SHORTNAMES", "APIVERSION", "KIND"], rows)
         return 0
+    if not args.what:
+        raise UsageError("which kind? e.g. minik8s get pods; what there is: minik8s get --kinds")
     targets = list(_targets(api, args.what))
     several = len({resource.kind for resource, _ in targets}) > 1
     found: list[Json] = []

@@ -110,6 +110,18 @@ def test_a_killed_part_heals(part: str, fresh_home: Home, eventually: Callable[.
     assert status.restartCount == (1 if part == "runtime" else 0)
 
 
+def test_a_dead_supervisor_is_replaced(fresh_home: Home) -> None:
+    fresh_home.minik8s("up", "--cluster", "s", "--nodes", "1")
+    before = Record(fresh_home.state("s")).read()
+    os.kill(before["supervisor"].pid, signal.SIGKILL)
+    fresh_home.minik8s("up", "--cluster", "s")
+    after = Record(fresh_home.state("s")).read()
+    assert after["supervisor"] != before["supervisor"]
+    assert after["supervisor"].alive()
+    assert (after["controller"], after["runtime"]) == (before["controller"], before["runtime"])
+    assert all(part["healthy"] for part in fresh_home.json("status", "--cluster", "s")["components"])
+
+
 def test_killed_dns_heals(fresh_home: Home, eventually: Callable[..., Any]) -> None:
     """Both DNS servers are killed at once: names fail, the kubelets start them again, names are back."""
     fresh_home.minik8s("up", "--cluster", "d", "--nodes", "1")
@@ -241,6 +253,7 @@ def test_no_permission_is_one_clear_screen(user_home: Home) -> None:
         (["--cni", "flannel"], 'supported values: "host-gw", "vxlan"'),
         (["--cluster", "No_Such"], "RFC 1123"),
         (["--config", "/nonexistent.yaml"], "No such file"),
+        (["--config", "/usr/bin/env"], "not YAML"),
     ],
 )
 def test_wrong_flags(flags: list[str], said: str, fresh_home: Home) -> None:
