@@ -140,8 +140,8 @@ def find(image: str) -> Json:
     raise UnknownImage(
         "ErrImagePull",
         f'failed to pull and unpack image "{image}": nothing is pulled here, and the catalogue has no "{name}". '
-        "See what there is with: minik8s image list. Add it with: minik8s image add "
-        f"{name} --command '…', or start the cluster with --runtime docker",
+        "See what there is with: minik8s image list. Add your own in ~/.config/minik8s/images.json: "
+        f'{{"{name}": {{"kind": "tool", "command": "sh"}}}}',
     )
 
 
