@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import cast
+from typing import Protocol, cast
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -25,7 +25,14 @@ from .target import Query, Target, not_served, parse
 from .tokens import Tokens, User
 
 OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})  # anybody may ask these
+VERBS = "/minik8s/"  # what only a cluster of ours can do
 log = logging.getLogger(__name__)
+
+
+class Verbs(Protocol):
+    """Whoever answers below VERBS."""
+
+    async def answer(self, request: Request, user: User) -> Response: ...
 
 
 class App:
@@ -37,6 +44,7 @@ class App:
         self.subresources = Subresources(registry, tokens)
         self.connect = Connect(registry, kubelets)
         self.requests: Counter[tuple[str, int]] = Counter()
+        self.verbs: Verbs | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -70,6 +78,8 @@ class App:
         user = self.user(request.headers.get("authorization", ""))
         if user is None and path.partition("?")[0].rstrip("/") not in OPEN:
             raise unauthorized()
+        if self.verbs and user and path.startswith(VERBS):
+            return await self.verbs.answer(request, user)
         query = Query(request.scope["query_string"])
         target = parse(path)
         if target is None:

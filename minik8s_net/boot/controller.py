@@ -34,8 +34,10 @@ from ..runtime.join import join
 from ..state import State
 from ..store.store import Store
 from . import bootstrap
+from .live import Live
 from .nodes import NodeManager
 from .readiness import dns_answers
+from .verbs import Verbs
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +87,12 @@ class Controller:
 
         for controller in all_controllers(client, config, pki.ca.read_text()):
             tasks.create_task(controller.run(), name=type(controller).__name__)
+        policies = PolicyIndex(client)
         nodes = NodeManager(
-            self.config, self.state, client, runtime, kubelets, PolicyIndex(client), fabric, outside, tokens, pki
+            self.config, self.state, client, runtime, kubelets, policies, fabric, outside, tokens, pki
+        )  # fmt: skip
+        server.app.verbs = Verbs(
+            Live(config, self.state, client, runtime, nodes, policies, fabric, outside, server.app)
         )
         tasks.create_task(nodes.run(), name="nodes")
         await nodes.synced()

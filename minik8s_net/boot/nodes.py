@@ -62,6 +62,10 @@ class NodeManager:
     def netns(self) -> list[Netns]:
         return [agents.netns for agents in self._agents.values()]
 
+    def agents(self, name: str) -> Agents:
+        """What runs on a node. Raises KeyError."""
+        return self._agents[name]
+
     async def run(self) -> None:
         """Until cancelled."""
         self._client.watch(Node, self._changed)

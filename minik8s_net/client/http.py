@@ -92,11 +92,24 @@ class Api:
             raise _refusal(response.status, answer)
         return answer
 
-    def stream(self, path: str, query: dict[str, Any] | None = None) -> Iterator[bytes]:
+    def verb(self, name: str, **asked: Any) -> Any:
+        """What only a cluster of ours can do (boot/verbs.py). Raises StatusError; 404 on a real cluster."""
+        return self.request("POST", f"/minik8s/v1/{name}", asked)
+
+    def follow(self, name: str, **asked: Any) -> Iterator[Json]:
+        """The same for verbs that go on: each JSON object as it comes, until it ends or is closed."""
+        rest = b""
+        for chunk in self.stream(f"/minik8s/v1/{name}", body=asked):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (json.loads(line) for line in lines if line.strip())
+
+    def stream(self, path: str, query: dict[str, Any] | None = None, body: Json | None = None) -> Iterator[bytes]:
         """Chunks of a long answer (watch, logs -f) on a connection of its own, until it ends or is closed."""
         connection = self._connect(timeout=None)
+        data = None if body is None else json.dumps(body).encode()
         try:
-            connection.request("GET", self._url(path, query), headers=self._headers("*/*"))
+            method = "GET" if data is None else "POST"
+            connection.request(method, self._url(path, query), data, headers=self._headers("*/*"))
             response = connection.getresponse()
             if response.status >= 400:
                 raw = response.read()

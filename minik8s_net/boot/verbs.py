@@ -1,0 +1,69 @@
+"""What a cluster of ours can do beyond the Kubernetes API: `POST /minik8s/v1/VERB`, a JSON object in, JSON out.
+
+Some things need the kernel's side of the cluster (trace, reach, faults, snapshots); the controller has every namespace
+at hand, so it does them, for whoever holds the administrator's token. A verb is one function
+`async def verb(live: Live, asked: Json) -> Json`, or an async generator of JSON objects, sent as lines while they come.
+This file is the index; each verb is imported when it is first asked for. Errors are StatusErrors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ..api.errors import StatusError, bad_request
+from ..apiserver import answers, bodies
+from ..apiserver.tokens import User
+from .live import Live
+
+Json = dict[str, Any]
+PREFIX = "/minik8s/v1/"
+ADMINISTRATORS = "system:masters"
+VERBS: dict[str, str] = {}  # verb -> "package.module:function", below minik8s_net
+
+
+class Verbs:
+    """Answers every request below PREFIX."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def answer(self, request: Request, user: User) -> Response:
+        """Raises StatusError: 403 for anybody but administrators, 404 for a verb that is none, 405, 400."""
+        verb = request.url.path.removeprefix(PREFIX)
+        if ADMINISTRATORS not in user.groups:
+            raise StatusError(403, "Forbidden", f'User "{user.name}" cannot post path "{request.url.path}"')
+        if verb not in VERBS:
+            raise StatusError(404, "NotFound", f"there is no verb {verb!r} here; there are: {', '.join(sorted(VERBS))}")
+        if request.method != "POST":
+            raise StatusError(405, "MethodNotAllowed", f"verbs are asked for by POST, not by {request.method}")
+        found = _load(VERBS[verb])(self._live, _asked(await bodies.read(request)))
+        if inspect.isawaitable(found):
+            return answers.json(await found)
+        return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+
+
+def _load(target: str) -> Any:
+    module, function = target.split(":")
+    return getattr(importlib.import_module(f"minik8s_net.{module}"), function)
+
+
+def _asked(body: bytes) -> Json:
+    try:
+        asked = json.loads(body or b"{}")
+    except ValueError as error:
+        raise bad_request(f"the body is no JSON: {error}") from None
+    if not isinstance(asked, dict):
+        raise bad_request("the body must be a JSON object")
+    return asked
+
+
+async def _lines(items: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+    async for item in items:
+        yield json.dumps(item).encode() + b"\n"
