@@ -29,6 +29,12 @@ def home() -> Path:
     return Path(f"/tmp/minik8s-{os.getuid()}")
 
 
+def typed(command: str, cluster: str) -> str:
+    """What to type for this cluster: `minik8s up`, or `minik8s up --cluster NAME` where NAME is not the default."""
+    default = os.environ.get("MINIK8S_CLUSTER", "minik8s")
+    return f"minik8s {command}" + ("" if cluster == default else f" --cluster {cluster}")
+
+
 @dataclass(frozen=True)
 class State:
     """The state folder of one cluster. Only names paths; creating them is the owner's business."""

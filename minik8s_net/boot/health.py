@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..api.errors import StatusError
 from ..client.http import Api, Unreachable
-from ..state import State
+from ..state import State, typed
 from .record import Record
 
 PROCESSES = ("supervisor", "runtime", "controller")
@@ -26,13 +26,13 @@ def health(cluster: str) -> list[Part]:
     """All parts, in the order in which they need each other."""
     state = State.of(cluster)
     if not state.config.exists():
-        return [Part("cluster", False, 0, f'there is no cluster "{cluster}"; start it with: minik8s up')]
+        return [Part("cluster", False, 0, f'there is no cluster "{cluster}"; start it with: {typed("up", cluster)}')]
     record = Record(state).read()
     parts = []
     for name in PROCESSES:
         process = record.get(name)
         alive = process is not None and process.alive()
-        detail = "running" if alive else "not running; start it again with: minik8s up"
+        detail = "running" if alive else f"not running; start it again with: {typed('up', cluster)}"
         parts.append(Part(name, alive, process.pid if process else 0, detail))
     return parts + _by_api(state)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import ClusterConfig
-from ..state import State, home
+from ..state import State, home, typed
 from .record import Process, Record, locked
 
 START_PATIENCE = 60.0  # seconds; a machine ten times slower than a laptop still makes it
@@ -111,6 +111,18 @@ def stored_config(name: str) -> ClusterConfig | None:
         raise StartError(f"{error.filename}: {error.strerror}.\nSet MINIK8S_HOME to a folder of your own.") from None
 
 
+def node_count(name: str) -> int:
+    """How many nodes a cluster has now (`minik8s node add|rm`), running or stopped."""
+    state = State.of(name)
+    if not is_ready(name):
+        from ..store.store import stored_count
+
+        return stored_count(state.database, "nodes")
+    from ..client.http import Api
+
+    return len(Api.load(state.kubeconfig).request("GET", "/api/v1/nodes")["items"])
+
+
 def is_ready(name: str) -> bool:
     """Whether the cluster's controller runs and has said that everything answers."""
     state = State.of(name)
@@ -131,8 +143,8 @@ def _existing(state: State, wanted: ClusterConfig, explicit: bool) -> ClusterCon
         was = ", ".join(f"{k}={stored.to_dict()[k]}" for k in changed)
         raise StartError(
             f'cluster "{stored.name}" already exists with {was}.\n'
-            f"Type `minik8s up` to resume it as it is, `minik8s node add` for more nodes,\n"
-            f"or `minik8s down` first to start afresh."
+            f"Type `{typed('up', stored.name)}` to resume it as it is, `{typed('node add', stored.name)}` for more\n"
+            f"nodes, or `{typed('down', stored.name)}` first to start afresh."
         )
     return stored
 

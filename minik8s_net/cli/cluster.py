@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MAX_NODES, ClusterConfig
-from ..state import State
+from ..state import State, typed
 from . import output
 
 
@@ -36,11 +36,10 @@ def up(args: argparse.Namespace) -> int:
         print(f'Cluster "{name}" is already running.')
     else:
         verb = "resumed" if done.resumed else "is up"
-        print(f'Cluster "{name}" {verb}: {done.config.nodes} nodes, DNS answers, in {done.seconds:.2f} s.')
+        print(f'Cluster "{name}" {verb}: {lifecycle.node_count(name)} nodes, DNS answers, in {done.seconds:.2f} s.')
     if not args.quiet:
-        flag = "" if name == "minik8s" else f" --cluster {name}"
         print(f"kubectl uses it now (context minik8s-{name}).")
-        print(f"Look: minik8s get pods -A{flag}   End it: minik8s down{flag}")
+        print(f"Look: {typed('get pods -A', name)}   End it: {typed('down', name)}")
     return 0
 
 
@@ -66,7 +65,7 @@ def list_(args: argparse.Namespace) -> int:
         config = lifecycle.stored_config(name)
         assert config
         state = "running" if lifecycle.is_ready(name) else "stopped"
-        rows.append({"name": name, "state": state, "nodes": config.nodes, "cni": config.cni,
+        rows.append({"name": name, "state": state, "nodes": lifecycle.node_count(name), "cni": config.cni,
                      "proxyMode": config.proxy_mode})  # fmt: skip
     if args.output == "json":
         print(json.dumps(rows, indent=2))
@@ -115,7 +114,8 @@ def kubeconfig(args: argparse.Namespace) -> int:
     """Print the kubeconfig."""
     path = State.of(args.cluster).kubeconfig
     if not path.exists():
-        print(f'error: there is no cluster "{args.cluster}"; start it with: minik8s up', file=sys.stderr)
+        start = typed("up", args.cluster)
+        print(f'error: there is no cluster "{args.cluster}"; start it with: {start}', file=sys.stderr)
         return 1
     print(path.read_text(), end="")
     return 0
@@ -143,17 +143,4 @@ def node(args: argparse.Namespace) -> int:
         api.request("DELETE", f"{nodes}/{args.name}")
         wait_for(api, f"{nodes}/{args.name}", "delete", 30)
         print(f"node/{args.name} removed; its pods go with it")
-    return 0
-
-
-def image(args: argparse.Namespace) -> int:
-    """What `image:` may name here."""
-    from ..runtime.images import CATALOGUE, user_catalogue
-
-    known = {**CATALOGUE, **user_catalogue()}
-    if args.output == "json":
-        print(json.dumps(known, indent=2, default=str))
-    else:
-        rows = [[name, str(i.get("kind", "")), str(i.get("description", ""))] for name, i in sorted(known.items())]
-        output.table(["IMAGE", "KIND", "WHAT IT IS"], rows)
     return 0

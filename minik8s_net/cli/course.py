@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from . import output
 
 if TYPE_CHECKING:
-    from ..lab.check import Result
+    from ..lab.check import Check, Result
 
 
 def lab(args: argparse.Namespace) -> int:
     """List, start, check, hint, solution, reset. `check` has exit status 0 only if every check passes."""
     from ..cluster import Cluster
     from ..lab.labs import LabError, find, labs
-    from ..state import State
+    from ..state import State, typed
 
     if args.action == "list":
         rows = [{"number": lab.number, "name": lab.folder.name, "title": lab.about["title"]} for lab in labs()]
@@ -34,7 +34,7 @@ def lab(args: argparse.Namespace) -> int:
         return 0
     kubeconfig = State.of(args.cluster).kubeconfig
     if not kubeconfig.exists():
-        raise LabError(f'there is no cluster "{args.cluster}"; start it with: minik8s up')
+        raise LabError(f'there is no cluster "{args.cluster}"; start it with: {typed("up", args.cluster)}')
     cluster = Cluster(kubeconfig, name=args.cluster)
     if args.action == "start":
         print("\n".join(chosen.start(cluster)))
@@ -45,11 +45,12 @@ def lab(args: argparse.Namespace) -> int:
         chosen.reset(cluster)
         print(f"lab {chosen.folder.name} is as if it had never been")
     else:
-        return _check(chosen.check(cluster), len(chosen.checks()), args.output)
+        return _check(chosen.check(cluster), chosen.checks(), args.output)
     return 0
 
 
-def _check(results: list[Result], total: int, form: str | None) -> int:
+def _check(results: list[Result], checks: list[Check], form: str | None) -> int:
+    """Checks build on each other: the first that fails is explained, those after it were not looked at."""
     passed = 0
     rows = []
     for result in results:
@@ -66,6 +67,11 @@ def _check(results: list[Result], total: int, form: str | None) -> int:
                 ("hint", result.hint),
             ):
                 print(textwrap.fill(f"{label}: {text}", 78, initial_indent="       ", subsequent_indent="         "))
+    for later in checks[len(results) :]:
+        rows.append({"name": later.name, "ok": False, "expected": "", "observed": "not looked at yet"})
+        if form != "json":
+            print(output.paint(f"[ -- ] {later.name}", "dim"))
+    total = len(checks)
     if form == "json":
         print(json.dumps({"passed": passed, "total": total, "checks": rows}, indent=2))
     else:

@@ -30,6 +30,7 @@ def run(argv: list[str] | None = None) -> None:
     try:
         status = _load(args.do)(args)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         status = 130
     except BrokenPipeError:  # `minik8s get pods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -112,8 +113,11 @@ def _cluster_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     node = command("node", "cli.cluster:node", "add or remove a node at run time")
     node.add_argument("action", choices=("add", "rm"))
     node.add_argument("name", nargs="?", help="e.g. node-4 (default for add: the next free one)")
-    image = command("image", "cli.cluster:image", "what `image:` may name here")
-    image.add_argument("action", choices=("list",))
+    image = command("image", "cli.images:image", "what `image:` may name here, and images of your own")
+    image.add_argument("action", choices=("list", "add", "rm"))
+    image.add_argument("name", nargs="?", help="e.g. shop")
+    image.add_argument("--command", default="sh", metavar="CMD", help="what it runs (default: sh)")
+    image.add_argument("--description", default="your own", metavar="TEXT")
     _output(image)
 
     shell = command("shell", "cli.shell:shell", "a shell or command inside a node, a pod, the fabric or outside")

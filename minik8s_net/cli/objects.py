@@ -12,7 +12,7 @@ from ..api.errors import StatusError, is_not_found
 from ..client import exec as exec_client
 from ..client import manifests
 from ..client.http import Api, Json, Resource
-from ..state import State
+from ..state import State, typed
 from . import output
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -26,7 +26,7 @@ def connect(args: argparse.Namespace) -> Api:
     """The API of the cluster that --cluster names."""
     path = State.of(args.cluster).kubeconfig
     if not path.exists():
-        raise UsageError(f'there is no cluster "{args.cluster}"; start it with: minik8s up')
+        raise UsageError(f'there is no cluster "{args.cluster}"; start it with: {typed("up", args.cluster)}')
     return Api.load(path)
 
 

@@ -15,7 +15,7 @@ from ..boot.record import Record
 from ..client.exec import ExecResult
 from ..kernel.netns import CLONE_NEWNET, NETNS_DIR, setns
 from ..runtime.join import join
-from ..state import State
+from ..state import State, typed
 
 
 class ShellError(PermissionError):
@@ -54,7 +54,7 @@ def enter(cluster: str, place: str) -> None:
     """Move this process into the place's network namespace. Raises ShellError."""
     runtime = Record(State.of(cluster)).alive("runtime")
     if not runtime:
-        raise ShellError(f'the cluster "{cluster}" is not running; start it with: minik8s up')
+        raise ShellError(f'the cluster "{cluster}" is not running; start it with: {typed("up", cluster)}')
     name = netns_name(cluster, place)
     join(runtime.pid)
     try:

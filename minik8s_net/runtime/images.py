@@ -107,10 +107,25 @@ def repository(image: str) -> str:
     return match["path"].removeprefix("library/")
 
 
+def user_catalogue_path() -> str:
+    """`$XDG_CONFIG_HOME/minik8s/images.json`, else below ~/.config."""
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", "/"), ".config")
+    return os.path.join(config, "minik8s", "images.json")
+
+
+def write_user_catalogue(entries: dict[str, Json]) -> str:
+    """Replace the user's own images, whole or not at all; the file's path. Raises OSError."""
+    path = user_catalogue_path()
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.new", "w") as file:
+        json.dump(entries, file, indent=2)
+    os.replace(f"{path}.new", path)
+    return path
+
+
 def user_catalogue() -> dict[str, Json]:
     """The user's own images, read anew each time."""
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", "/"), ".config")
-    path = os.path.join(config, "minik8s", "images.json")
+    path = user_catalogue_path()
     try:
         with open(path) as file:
             entries = json.load(file)
@@ -140,8 +155,8 @@ def find(image: str) -> Json:
     raise UnknownImage(
         "ErrImagePull",
         f'failed to pull and unpack image "{image}": nothing is pulled here, and the catalogue has no "{name}". '
-        "See what there is with: minik8s image list. Add your own in ~/.config/minik8s/images.json: "
-        f'{{"{name}": {{"kind": "tool", "command": "sh"}}}}',
+        "See what there is with: minik8s image list. Add your own with: "
+        f"minik8s image add {name} --command 'CMD ARGS'",
     )
 
 

@@ -9,6 +9,7 @@ writes itself is served after the running notification, never inside it. One thr
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections import deque
@@ -35,6 +36,13 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY CHECK (id = 0), value INTEGER NOT NULL);
 INSERT OR IGNORE INTO revision VALUES (0, 1);
 """
+
+
+def stored_count(database: Path, resource: str) -> int:
+    """How many objects of a resource ("nodes", "deployments.apps") a cluster's database holds, running or not."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        found = connection.execute("SELECT count(*) FROM objects WHERE resource = ?", (resource,)).fetchone()
+    return int(found[0])
 
 
 class StoreError(Exception):

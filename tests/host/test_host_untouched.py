@@ -111,6 +111,21 @@ def test_killed_parts_leave_nothing(victims: list[str], fresh_home: Home, eventu
     settled(before, eventually)
 
 
+def test_killed_dns_leaves_nothing(fresh_home: Home, eventually: Callable[..., object]) -> None:
+    before = snapshot()
+    fresh_home.minik8s("up", "--cluster", "k", "--nodes", "2")
+    dns = ["-n", "kube-system", "-l", "k8s-app=kube-dns"]
+    pods = fresh_home.minik8s("get", "pods", "--cluster", "k", *dns, "-o", "name")
+    names = [line.partition("/")[2] for line in pods.stdout.split()]
+    assert len(names) == 2
+    for name in names:
+        kill = ["sh", "-c", "kill -9 -1; sleep 5"]  # every process of the container; then its namespace ends
+        done = fresh_home.minik8s("exec", "--cluster", "k", "-n", "kube-system", name, "--", *kill, check=False)
+        assert done.returncode == 137, done
+    fresh_home.minik8s("down", "--cluster", "k")
+    settled(before, eventually)
+
+
 def test_rootless_leaves_nothing(user_home: Home, eventually: Callable[..., object]) -> None:
     before = snapshot()
     user_home.minik8s("up", "--cluster", "u", "--nodes", "2")
