@@ -19,6 +19,7 @@ ln -sf "$target/.venv/bin/minik8s" /usr/local/bin/minik8s
 # the *host's* own bridges over too; minik8s needs it inside its own namespaces only, so the host's are switched off.
 had=$([ -e /proc/sys/net/bridge ] && echo yes || echo no)
 modprobe -a br_netfilter overlay vxlan ip_set 2>/dev/null || true
+install -d /etc/modules-load.d /etc/sysctl.d
 printf '%s\n' br_netfilter overlay vxlan ip_set >/etc/modules-load.d/minik8s.conf
 if [ "$had" = no ] && [ -e /proc/sys/net/bridge ]; then
     printf 'net.bridge.bridge-nf-call-%s=0\n' iptables ip6tables arptables >/etc/sysctl.d/60-minik8s.conf
