@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.conftest import need_kubectl
 
 from .serving import Api, Json, Serving
 
@@ -52,7 +53,7 @@ def leaks() -> Iterator[None]:
 @pytest.fixture
 def kubectl(cluster: Serving, namespace: str, tmp_path: Path) -> Kubectl:
     """Runs kubectl in the test's namespace. Returns what it printed; `code` is the expected exit status."""
-    assert shutil.which("kubectl"), "kubectl is missing: .ci/run and `make test` install it"
+    need_kubectl()
 
     def run(*argv: str, stdin: str = "", code: int = 0) -> str:
         environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path)}
