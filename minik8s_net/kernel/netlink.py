@@ -92,6 +92,19 @@ class Socket:
                     raise NetlinkError(code, what)
                 found.append((kind_, payload))
 
+    def ask(self, kind: int, body: bytes, what: str) -> list[bytes]:
+        """One question, its answers' bodies. Raises NetlinkError: the kernel's refusal."""
+        self._send([Request(kind, 0, body, what)])
+        found: list[bytes] = []
+        while True:
+            for kind_, _, _, payload in _messages(self._socket.recv(1 << 18)):
+                if kind_ != _ERROR:
+                    found.append(payload)
+                elif code := -struct.unpack_from("=i", payload)[0]:
+                    raise NetlinkError(code, what)
+                else:
+                    return found
+
     def _send(self, requests: Sequence[Request]) -> int:
         first, packed = self._sequence + 1, bytearray()
         for request in requests:

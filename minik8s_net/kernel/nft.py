@@ -41,8 +41,8 @@ def list_json(command: str = "list ruleset") -> list[dict[str, Any]]:
 def _nft(text: str, *arguments: str) -> str:
     """`arguments` are the command line of the same thing; `-j` asks for JSON."""
     command = ["nft", *arguments]
-    if (library := _library()) is not None:
-        status, output, errors = _in_process(library, text, json_output="-j" in arguments)
+    if (found := library()) is not None:
+        status, output, errors = _in_process(found, text, json_output="-j" in arguments)
     else:
         done = run_tool(command, text if "-f" in arguments else "")
         status, output, errors = done.returncode, done.stdout, done.stderr
@@ -52,7 +52,8 @@ def _nft(text: str, *arguments: str) -> str:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
+    """libnftables, or None where it is not installed."""
     try:
         library = ctypes.CDLL("libnftables.so.1")
     except OSError:
