@@ -81,7 +81,7 @@ def test_ipset_members(ns: Netns) -> None:
 def test_nft_in_process_and_by_command(ns: Netns, library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not library:
         monkeypatch.setattr(nft, "_library", lambda: None)
-    elif nft._library() is None:
+    elif nft.library() is None:
         pytest.skip("libnftables.so.1 is not installed")
     ns.call(nft.run, "add table ip t\nadd set ip t s { type ipv4_addr; }\nadd element ip t s { 10.0.0.1 }\n")
     assert "10.0.0.1" in ns.call(nft.list_table, "ip t") and ns.call(nft.list_table, "ip none") == ""
