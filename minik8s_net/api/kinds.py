@@ -64,6 +64,8 @@ LIVE = frozenset(
      "endpointslices", "networkpolicies", "selfsubjectreviews", "tokenreviews", "localsubjectaccessreviews",
      "selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "poddisruptionbudgets"]
 )  # fmt: skip
+# Kinds that are another's second face: stored as that one (`faces.py` converts).
+HOMES = {("autoscaling", "v1"): ("autoscaling", "v2"), ("events.k8s.io", "v1"): ("", "v1")}
 _VERBS = {"post": "create", "put": "update", "global_list": "list", "global_watch": "watch"}
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 
@@ -104,6 +106,12 @@ class Kind:
     def qualified(self) -> str:
         """`deployments.apps`: the way messages name a resource."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def home(self) -> Kind:
+        """The kind as which it is stored: itself, but for HOMES."""
+        home = HOMES.get((self.group, self.version))
+        return (by_path(*home, self.plural) if home else None) or self
 
     @property
     def qualified_kind(self) -> str:

@@ -75,6 +75,7 @@ class Field:
 class Walked:
     """What the walk found: the cleaned tree, the decoder's complaints, and unknown fields' paths."""
 
+    complete: bool = True  # whether absent numbers, flags and lists of required fields become their zero
     tree: Json = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -134,9 +135,9 @@ def _map_value(model: type[Any], name: str) -> Type:
     return Type(OTHER_MAPS.get((model.__name__, name), "string"))
 
 
-def walk(model: type[Any], tree: Any) -> Walked:
+def walk(model: type[Any], tree: Any, *, complete: bool = True) -> Walked:
     """Check a JSON tree against a model. The tree given is not changed."""
-    found = Walked()
+    found = Walked(complete)
     if not isinstance(tree, dict):
         found.errors.append(
             f"json: cannot unmarshal {scalars.json_name(tree)} into Go value of type {Type('struct', model=model).go}"
@@ -157,7 +158,7 @@ def _struct(model: type[Any], tree: Json, path: str, go_path: str, found: Walked
         elif value is not None:
             go_here = f"{go_path}.{name}" if go_path else name
             clean[name] = _value(f.type, value, here, go_here, model.__name__, found)
-    for f in known.values():
+    for f in known.values() if found.complete else ():
         if f.required and f.name not in clean and (zero := _zero(f.type, path, f.name)) is not None:
             clean[f.name] = zero
     return clean

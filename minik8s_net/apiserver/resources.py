@@ -6,12 +6,13 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#standard-api-termin
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api.errors import StatusError, bad_request, required
+from ..api.errors import StatusError, bad_request, prohibited, required
 from ..api.errors import invalid_named as invalid_options
 from ..api.kinds import Kind
 from ..store.version import Version
@@ -22,6 +23,21 @@ from .target import Query, Target, method_not_allowed, not_served
 
 Json = dict[str, Any]
 SUBRESOURCES = ("", "status", "finalize", "ephemeralcontainers", "resize")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a writing request brings: bytes, their media type, and the name of the program that sent them."""
+
+    data: bytes
+    media: str
+    agent: str
+
+
+def manager_of(request: Request) -> str:
+    """The field manager of a client that names none: its User-Agent up to the first slash."""
+    name = request.headers.get("user-agent", "").partition("/")[0]
+    return "".join(c for c in name if c.isprintable())[:128] or "unknown"
 
 
 class Resources:
@@ -51,7 +67,8 @@ class Resources:
         form = answers.wanted(request.headers.get("accept", ""), query.text("includeObject"))
         if method == "GET":
             return verb(target, query, form)
-        return verb(target, query, form, await bodies.read(request), bodies.media_type(request))
+        body = Body(await bodies.read(request), bodies.media_type(request), manager_of(request))
+        return verb(target, query, form, body)
 
     # -- reading -----------------------------------------------------------------------------------------------
     def get(self, target: Target, query: Query, form: answers.Form) -> Response:
@@ -76,29 +93,34 @@ class Resources:
             raise from_the_future(text, self.registry.store.revision)
 
     # -- writing -----------------------------------------------------------------------------------------------
-    def create(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
-        options = query.write_options("CreateOptions")
-        tree = bodies.decode(target.kind, body, media, options)
+    def create(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        options = query.write_options("CreateOptions", body.agent)
+        tree = bodies.decode(target.kind, body.data, body.media, options)
         version = self.registry.create_tree(target.kind, target.namespace, tree, options)
         return self._written(target.kind, version, form, 201, options)
 
-    def update(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
-        options = query.write_options("UpdateOptions")
-        tree = bodies.decode(target.kind, body, media, options)
+    def update(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        options = query.write_options("UpdateOptions", body.agent)
+        tree = bodies.decode(target.kind, body.data, body.media, options)
         version = self.registry.update_tree(
             target.kind, target.namespace, target.name, lambda _: tree, options, target.subresource or None
         )
         return self._written(target.kind, version, form, 200, options)
 
-    def patch(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
+    def patch(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
         options = query.write_options("PatchOptions")
+        if body.media != patching.APPLY:
+            if "force" in query.values:
+                errors = [prohibited("force", "may not be specified for non-apply patch")]
+                raise invalid_options("PatchOptions", "meta.k8s.io", "", errors)
+            options.manager = options.manager or body.agent
         kind, where = target.kind, (target.kind, target.namespace, target.name)
-        if media == patching.APPLY and not options.manager:
+        if body.media == patching.APPLY and not options.manager:
             errors = [required("fieldManager", "is required for apply patch")]
             raise invalid_options("PatchOptions", "meta.k8s.io", "", errors)
-        change = patching.change(kind, body, media, options)
-        if media == patching.APPLY and self.registry.store.get(kind.qualified, *where[1:]) is None:
-            tree = change({"metadata": {"name": target.name}})
+        change = patching.change(kind, body.data, body.media, options, target.subresource)
+        if body.media == patching.APPLY and self.registry.store.get(kind.home.qualified, *where[1:]) is None:
+            tree = change({"metadata": {"name": target.name, "namespace": target.namespace}})
             version = self.registry.create_tree(kind, target.namespace, tree, options)
             return self._written(kind, version, form, 201, options)
         version = self.registry.update_tree(*where, change, options, target.subresource or None)
@@ -108,15 +130,15 @@ class Resources:
         return answers.json(answers.one(kind, version, form), code, options.warnings)
 
     # -- deleting ----------------------------------------------------------------------------------------------
-    def delete(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
-        kind, options = target.kind, delete_options(query, body, media)
+    def delete(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        kind, options = target.kind, delete_options(query, body.data, body.media)
         version, gone = self.registry.delete_tree(kind, target.namespace, target.name, options)
         if gone and not self.registry.strategy(kind).returns_object:
             return answers.json(answers.success(kind, version.name, version.tree["metadata"]["uid"]))
         return answers.json(answers.one(kind, version, form))
 
-    def delete_all(self, target: Target, query: Query, form: answers.Form, body: bytes, media: str) -> Response:
-        kind, options = target.kind, delete_options(query, body, media)
+    def delete_all(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        kind, options = target.kind, delete_options(query, body.data, body.media)
         if "deletecollection" not in kind.verbs or (kind.namespaced and not target.namespace):
             raise method_not_allowed()
         chosen = Selection.of(kind, query).filter(self.registry.select(kind, target.namespace))

@@ -19,7 +19,7 @@ from ..store.events import timestamp
 from ..store.version import Version
 from . import answers, bodies, patching
 from .registry import Registry, WriteOptions
-from .resources import delete_options
+from .resources import delete_options, manager_of
 from .target import Query, Target, method_not_allowed
 from .tokens import Tokens
 
@@ -37,7 +37,7 @@ class Subresources:
     async def answer(self, request: Request, target: Target, query: Query) -> Response:
         body, media = await bodies.read(request), bodies.media_type(request)
         if target.subresource == "scale":
-            return self._scale(request.method, target, query, body, media)
+            return self._scale(request, target, query, body, media)
         if request.method != "POST":
             raise method_not_allowed()
         options = query.write_options("CreateOptions")
@@ -51,14 +51,15 @@ class Subresources:
         return act(target, sent, options)
 
     # -- scale -------------------------------------------------------------------------------------------------
-    def _scale(self, method: str, target: Target, query: Query, body: bytes, media: str) -> Response:
+    def _scale(self, request: Request, target: Target, query: Query, body: bytes, media: str) -> Response:
+        method = request.method
         where = (target.kind, target.namespace, target.name)
         if method == "GET":
             return answers.json(scale_of(self.registry.read(*where)))
         if method not in ("PUT", "PATCH"):
             raise method_not_allowed()
-        options = query.write_options("UpdateOptions")
-        kind = kinds.by_kind("autoscaling/v1", "Scale") or target.kind
+        options = query.write_options("UpdateOptions", manager_of(request))
+        options.subresource = "scale"
 
         def change(old: Json) -> Json:
             present = scale_of(self.registry.read(*where))
@@ -69,7 +70,6 @@ class Subresources:
             return {**old, "metadata": _same(wanted, old), "spec": {**old["spec"], "replicas": replicas_in(wanted)}}
 
         version = self.registry.update_tree(*where, lambda old: rules.prepare(target.kind, change(old))[0], options)
-        assert kind
         return answers.json(scale_of(version), 200, options.warnings)
 
     # -- pods --------------------------------------------------------------------------------------------------

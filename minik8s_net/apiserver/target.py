@@ -11,9 +11,11 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from ..api.errors import FieldError, Go, StatusError, bad_request, invalid_named, unsupported
+from ..api.errors import FieldError, Go, StatusError, bad_request, bad_value, invalid_named, too_long, unsupported
 from ..api.kinds import Kind, by_path
 from .registry import WriteOptions
+
+MAX_MANAGER = 128  # characters of a field manager's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,21 @@ class Query:
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
         return int(text)
 
-    def write_options(self, options_kind: str) -> WriteOptions:
-        """`options_kind` is CreateOptions, UpdateOptions or PatchOptions. Raises StatusError 422."""
+    def write_options(self, options_kind: str, agent: str = "") -> WriteOptions:
+        """`options_kind` is CreateOptions, UpdateOptions or PatchOptions; `agent` the field manager where the query
+        names none. Raises StatusError 422."""
         errors: list[FieldError] = []
         dry_run, strictness = self.all("dryRun"), self.text("fieldValidation") or "Warn"
         if any(value not in ("All", "") for value in dry_run):
             errors.append(unsupported("dryRun", Go.strings(dry_run), ["All"]))
         if strictness not in ("Ignore", "Strict", "Warn"):
             errors.append(unsupported("fieldValidation", strictness, ["Ignore", "Strict", "Warn"]))
+        manager = self.text("fieldManager")
+        if len(manager) > MAX_MANAGER:
+            errors.append(too_long("fieldManager", MAX_MANAGER))
+        elif not manager.isprintable():
+            errors.append(bad_value("fieldManager", manager, "should only contain printable characters"))
         if errors:
             raise invalid_named(options_kind, "meta.k8s.io", "", errors)
-        return WriteOptions("All" in dry_run, strictness, self.text("fieldManager"))
+        force = self.flag("force")
+        return WriteOptions("All" in dry_run, strictness, manager or agent, force=force)

@@ -22,6 +22,7 @@ from ..api.kinds import Kind
 from ..store.store import Expired, Store
 from ..store.version import Event, Version
 from . import answers
+from .registry.registry import shown
 from .selection import Selection
 from .target import Query, Target
 
@@ -47,20 +48,20 @@ class Watcher:
         self._ended = False
         self._columns_sent = False
         self._begin(query)
-        self._cancel: Callable[[], None] = store.subscribe(self._kind.qualified, self._told)
+        self._cancel: Callable[[], None] = store.subscribe(self._kind.home.qualified, self._told)
 
     def _begin(self, query: Query) -> None:
         text, initial = query.text("resourceVersion"), query.flag("sendInitialEvents")
         revision = parse_revision(text, self._store.revision)
         if initial or revision == 0:
-            for version in self._store.list(self._kind.qualified, self._namespace or None):
-                if version in self._selection:
+            for stored in self._store.list(self._kind.home.qualified, self._namespace or None):
+                if (version := shown(self._kind, stored)) in self._selection:
                     self._push("ADDED", version)
             if initial and self._bookmarks:
                 self._bookmark({INITIAL_END: "true"})
             return
         try:
-            for event in self._store.since(self._kind.qualified, revision):
+            for event in self._store.since(self._kind.home.qualified, revision):
                 self._told(event)
         except Expired as error:
             gone = StatusError(410, "Expired", str(error))
@@ -68,10 +69,10 @@ class Watcher:
             self._ended = True
 
     def _told(self, event: Event) -> None:
-        new = event.new
-        if (self._namespace and new.namespace != self._namespace) or self._ended:
+        if (self._namespace and event.new.namespace != self._namespace) or self._ended:
             return
-        before = event.old is not None and event.old in self._selection
+        new = shown(self._kind, event.new)
+        before = event.old is not None and shown(self._kind, event.old) in self._selection
         now = event.type != "DELETED" and new in self._selection
         if now:
             self._push("MODIFIED" if before else "ADDED", new)

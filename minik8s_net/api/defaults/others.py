@@ -52,7 +52,11 @@ def default_binding(obj: Json) -> None:
 
 
 def default_autoscaler(obj: Json) -> None:
-    fill(obj.setdefault("spec", {}), minReplicas=1)
+    spec = obj.setdefault("spec", {})
+    fill(spec, minReplicas=1)
+    if obj.get("apiVersion") == "autoscaling/v2" and not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 DEFAULTS: dict[tuple[str, str], Callable[[Json], None]] = {

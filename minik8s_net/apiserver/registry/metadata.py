@@ -44,7 +44,7 @@ def begin(kind: Kind, namespace: str, tree: Json) -> None:
         meta["namespace"] = namespace
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
-    for key in (*SYSTEM_SET, "resourceVersion", "managedFields"):
+    for key in (*SYSTEM_SET, "resourceVersion"):
         meta.pop(key, None)
     _drop_empty(meta)
     if not meta.get("name"):
@@ -74,7 +74,6 @@ def carry_over(kind: Kind, new: Json, old: Json) -> None:
         meta.pop(key, None)
         if key in before:
             meta[key] = before[key]
-    meta.pop("managedFields", None)
     _drop_empty(meta)
     if before.get("deletionTimestamp") and (
         added := sorted(set(meta.get("finalizers", ())) - set(before.get("finalizers", ())))

@@ -17,7 +17,10 @@ class WriteOptions:
 
     dry_run: bool = False
     strictness: str = "Strict"  # fieldValidation: Strict, Warn, Ignore
-    manager: str = ""
+    manager: str = ""  # who owns what this writes; "" for a component of ours
+    operation: str = "Update"  # or Apply: then the tree carries its managedFields already
+    subresource: str = ""  # through which the main object is written ("scale")
+    force: bool = False  # an apply takes over what others own
     warnings: list[str] = field(default_factory=list)
 
 

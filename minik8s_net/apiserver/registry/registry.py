@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ...api import faces
 from ...api import strategy as rules
 from ...api.errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
 from ...api.kinds import Kind, by_path
@@ -18,7 +19,7 @@ from ...config import ClusterConfig
 from ...store.events import timestamp
 from ...store.store import Store, Versions
 from ...store.version import Version
-from . import deletion, metadata
+from . import deletion, metadata, ownership
 from .options import DeleteOptions, WriteOptions
 from .pods import bound
 from .strategies import strategy_for
@@ -44,12 +45,14 @@ class Registry(TypedClient):
     # -- reading -----------------------------------------------------------------------------------------------
     def read(self, kind: Kind, namespace: str, name: str) -> Version:
         """Raises StatusError NotFound."""
-        if (found := self.store.get(kind.qualified, namespace, name)) is None:
+        if (found := self.store.get(kind.home.qualified, namespace, name)) is None:
             raise not_found(kind.plural, name, kind.group)
-        return found
+        return shown(kind, found)
 
     def select(self, kind: Kind, namespace: str | None = None) -> Versions:
-        return self.store.list(kind.qualified, namespace or None)
+        """All objects of a kind, or those of one namespace, ordered by namespace and name. Read only."""
+        found = self.store.list(kind.home.qualified, namespace or None)
+        return found if kind.home is kind else [shown(kind, version) for version in found]
 
     # -- creating ----------------------------------------------------------------------------------------------
     def create_tree(self, kind: Kind, namespace: str, tree: Json, options: WriteOptions) -> Version:
@@ -57,7 +60,7 @@ class Registry(TypedClient):
         metadata.begin(kind, namespace, tree)
         self._check_namespace(kind, namespace, tree["metadata"])
         strategy, name = self.strategy(kind), tree["metadata"]["name"]
-        if self.store.get(kind.qualified, namespace, name):
+        if self.store.get(kind.home.qualified, namespace, name):
             raise already_exists(kind.plural, name, kind.group)
         if "status" in kind.subresources:
             tree.pop("status", None)
@@ -71,6 +74,7 @@ class Registry(TypedClient):
             raise invalid(kind, name, errors)
         if kind.warning and kind.warning not in options.warnings:
             options.warnings.append(kind.warning)
+        ownership.on_create(kind, tree, options)
         tree["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
         return self._put(kind, namespace, name, tree, options.dry_run, None)
 
@@ -120,10 +124,10 @@ class Registry(TypedClient):
         elif subresource == "binding":
             new = bound(old, new["spec"].get("nodeName", ""))
         else:
-            self._prepare_update(kind, strategy, new, old)
+            self._prepare_update(kind, strategy, new, old, options)
         return self._finish_update(kind, version, new, options)
 
-    def _prepare_update(self, kind: Kind, strategy: Strategy, new: Json, old: Json) -> None:
+    def _prepare_update(self, kind: Kind, strategy: Strategy, new: Json, old: Json, options: WriteOptions) -> None:
         metadata.carry_over(kind, new, old)
         rules.default(kind, new)
         if "status" in kind.subresources and "status" in old:
@@ -133,6 +137,7 @@ class Registry(TypedClient):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if errors := rules.validate_update(kind, new, old) or strategy.allocate(new, old):
             raise invalid(kind, new["metadata"]["name"], errors)
+        ownership.on_update(kind, new, old, options)
 
     def _finish_update(self, kind: Kind, version: Version, new: Json, options: WriteOptions) -> Version:
         new["metadata"]["resourceVersion"] = version.revision
@@ -158,19 +163,23 @@ class Registry(TypedClient):
         return self._put(kind, namespace, name, new, options.dry_run, version.tree), False
 
     def _remove(self, kind: Kind, version: Version) -> Version:
-        gone = self.store.remove(kind.qualified, version.namespace, version.name)
+        gone = self.store.remove(kind.home.qualified, version.namespace, version.name)
         self.strategy(kind).release(gone.tree)
-        return gone
+        return shown(kind, gone)
 
     def _put(self, kind: Kind, namespace: str, name: str, tree: Json, dry_run: bool, old: Json | None) -> Version:
         """Store it instead of `old`. What was allocated to a tree that then is not stored is given back."""
-        tree, stored = metadata.ordered(kind, tree), False
+        home, stored = kind.home, False
+        if home is not kind:
+            present = self.store.get(home.qualified, namespace, name)
+            tree = faces.store(kind, tree, present.tree if present else None)
+        tree = metadata.ordered(home, tree)
         try:
             if dry_run:
-                return Version(kind.qualified, namespace, name, tree, metadata.encode(tree))
-            version = self.store.put(kind.qualified, namespace, name, tree)
+                return shown(kind, Version(home.qualified, namespace, name, tree, metadata.encode(tree)))
+            version = self.store.put(home.qualified, namespace, name, tree)
             stored = True
-            return version
+            return shown(kind, version)
         finally:
             if not stored:
                 self.strategy(kind).release(tree, old)
@@ -181,5 +190,13 @@ class Registry(TypedClient):
         kind = by_path(group, version, plural)
         if kind is None:
             raise bad_request(f"no kind {plural}")
-        found = self.store.get(kind.qualified, namespace, name)
+        found = self.store.get(kind.home.qualified, namespace, name)
         return found.tree if found else None
+
+
+def shown(kind: Kind, version: Version) -> Version:
+    """A stored version as `kind`: itself, unless that is another kind's second face."""
+    if kind.home is kind:
+        return version
+    tree = metadata.ordered(kind, faces.show(kind, version.tree))
+    return Version(kind.qualified, version.namespace, version.name, tree, metadata.encode(tree))

@@ -51,7 +51,7 @@ class TypedClient(ABC):
         return self.read(_kind(kind), namespace or "", name).typed(kind)
 
     def find(self, kind: type[R], name: str, namespace: str | None = None) -> R | None:
-        found = self.store.get(_kind(kind).qualified, namespace or "", name)
+        found = self.store.get(_kind(kind).home.qualified, namespace or "", name)
         return found.typed(kind) if found else None
 
     def create(self, kind: type[R], obj: Json) -> R:
@@ -100,7 +100,7 @@ class TypedClient(ABC):
             old = event.old.typed(kind) if event.old else None
             handler(Change(event.type, event.new.typed(kind), old))
 
-        resource = _kind(kind).qualified
+        resource = _kind(kind).home.qualified
         present = self.store.list(resource)
         cancel = self.store.subscribe(resource, told)
         for version in present:
@@ -122,7 +122,7 @@ class TypedClient(ABC):
 
     # last, because it hides the built-in `list` from the annotations above
     def list(self, kind: type[R], namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[R]:
-        found = self.store.list(_kind(kind).qualified, namespace)
+        found = self.store.list(_kind(kind).home.qualified, namespace)
         wanted = labels.items() if labels else ()
         return [v.typed(kind) for v in found if all(v.labels.get(key) == value for key, value in wanted)]
 
