@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from lightkube.resources.core_v1 import Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
-from ..config import ClusterConfig
+from ..config import PROXY_MODES, ClusterConfig
 from ..kernel import sysctl
 from ..kernel.netns import Netns
 from ..reconcile import Reconciler
 from ..store.client import Change, Client
 from .announce import announce
-from .backend import backend
+from .backend import Backend, backend
 from .health import HealthServers
 from .model import SERVICE_NAME, Node, ServicePort, service_ports
 from .rules import Difference, Rules
@@ -41,7 +41,8 @@ class Proxier:
         """`mode` is iptables or nftables; `netns` the node's namespace."""
         self.node = Node(node_name, node_ip, config.pod_cidr)
         self._client, self._netns = client, netns
-        self._backend = backend(mode)
+        self._backend: Backend = backend(mode)
+        self._other = backend(*(set(PROXY_MODES) - {mode}))
         self._services: dict[str, Service] = {}  # by namespace/name, as the next two
         self._slices: dict[str, dict[str, EndpointSlice]] = {}
         self._ports: dict[str, list[ServicePort]] = {}  # as written to the kernel
@@ -65,6 +66,7 @@ class Proxier:
             for end in ends:
                 end()
             self._health.close()
+            self._backend.close()
 
     async def synced(self) -> None:
         """Wait until the node has rules for all Services that were there at start."""
@@ -84,9 +86,10 @@ class Proxier:
         async with self._turn:
             self._trusted = False
             self._rules, self._ports = {}, {}
-            await self._netns.run(self._erase)
+            await self._netns.run(self._erase, self._backend)
             await self._netns.run(announce, {}, self.node.name, self.node.ip)
             self._health.close()
+            self._backend.close()
 
     # -- what changed ------------------------------------------------------------------------------------------------
     def _service_changed(self, change: Change[Service]) -> None:
@@ -132,7 +135,7 @@ class Proxier:
         keys = {*self._services, *dirty}
         ports, rules, changed = await self._netns.run(self._repair, self._snapshot(keys))
         before, self._ports, self._rules, self._trusted = self._ports, ports, rules, True
-        await self._follow(before, ports)
+        await self._follow(before, ports, anew=True)
         return changed
 
     async def _changes(self) -> None:
@@ -149,11 +152,13 @@ class Proxier:
                 self._rules.pop(key, None)
         await self._follow(before, ports)
 
-    async def _follow(self, before: dict[str, list[ServicePort]], after: dict[str, list[ServicePort]]) -> None:
+    async def _follow(
+        self, before: dict[str, list[ServicePort]], after: dict[str, list[ServicePort]], *, anew: bool = False
+    ) -> None:
         """What goes with the rules: stale UDP flows, health check servers, load balancer addresses."""
         await self._netns.run(flush_stale, before, after)
         await self._health.update(before, after)
-        if any(p.load_balancer_ips for ports in (*before.values(), *after.values()) for p in ports):
+        if anew or any(p.load_balancer_ips for ports in (*before.values(), *after.values()) for p in ports):
             await self._netns.run(announce, self._load_balanced(), self.node.name, self.node.ip)
 
     def _load_balanced(self) -> dict[str, Service]:
@@ -175,18 +180,23 @@ class Proxier:
 
     def _repair(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules], bool]:
         sysctl.ensure(SYSCTLS)
+        self._erase(self._other)
         ports, rules = self._render(snapshot)
-        todo = self._differences([self._backend.base(self.node), *rules.values()])
+        todo = self._differences(self._backend, [self._backend.base(self.node), *rules.values()])
         self._backend.write(todo)
         present = {key for key, of in ports.items() if of}
         return {k: ports[k] for k in present}, {k: rules[k] for k in present}, any(todo)
 
-    def _erase(self) -> None:
-        self._backend.write(self._differences([]))
+    def _erase(self, of: Backend) -> None:
+        """Of the other mode nothing may be left from before: both would translate, the first one wins."""
+        if of.present():
+            of.write(self._differences(of, []))
+            of.close()
 
-    def _differences(self, wanted: list[Rules]) -> list[Difference]:
+    @staticmethod
+    def _differences(of: Backend, wanted: list[Rules]) -> list[Difference]:
         """From the kernel to `wanted`, part by part; jumps of nobody go first, chains of nobody last."""
-        have, nothing = self._backend.read(), Rules()
+        have, nothing = of.read(), Rules()
         chains, entries = dict(have.chains), dict(have.entries)
         todo = []
         for want in wanted:
@@ -196,6 +206,6 @@ class Proxier:
             )
             for entry in found.entries:
                 entries.pop(entry, None)
-            todo.append(self._backend.delta(found, want))
-        first = self._backend.delta(Rules({}, entries), nothing)
-        return [first, *todo, self._backend.delta(Rules(chains), nothing)]
+            todo.append(of.delta(found, want))
+        first = of.delta(Rules({}, entries), nothing)
+        return [first, *todo, of.delta(Rules(chains), nothing)]

@@ -1,0 +1,163 @@
+"""nf_tables' netlink messages, packed by hand (linux/netfilter/nf_tables.h), in the calling thread's namespace.
+
+For changes that must cost what they change: nft and libnftables first read every chain and set of the ruleset, which
+with thousands of chains takes longer than the change. Here nothing is read. A transaction is all or nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+
+from .netlink import ACK, APPEND, CREATE, NETFILTER, REQUEST, NetlinkError, attr, attributes, nest, text
+from .nfnetlink import NFTABLES, connect, header, request
+
+NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, DELRULE, NEWSET, DELSET, NEWELEMENT, DELELEMENT = 3, 4, 5, 6, 8, 9, 11, 12, 14
+GETTABLE, DELTABLE = 1, 2
+ANONYMOUS_MAP = 0x1 | 0x2 | 0x8  # anonymous, constant, map
+DROP, JUMP, GOTO, RETURN = 0, -3, -4, -5
+_BEGIN, _END = 16, 17
+_INTEGER, _VERDICT = 4, 0xFFFFFF00  # types of keys and values
+_HOST_ORDER = b"\x00\x04" + struct.pack("=I", 1)  # userdata by which nft knows how to print a key
+_HEADER = struct.Struct("=IHHII")
+_SNDBUFFORCE, _LARGEST = 32, 4 << 20
+
+Message = tuple[int, int, bytes]  # NEWCHAIN …, flags, attributes
+
+
+# -- what a transaction is made of -------------------------------------------------------------------------------------
+@functools.lru_cache(1024)
+def be32(kind: int, value: int) -> bytes:
+    return attr(kind, struct.pack("!I", value & 0xFFFFFFFF))
+
+
+def new_chain(table: str, name: str) -> Message:
+    return NEWCHAIN, CREATE, text(1, table) + text(3, name)
+
+
+def delete_table(table: str) -> Message:
+    return DELTABLE, 0, text(1, table)
+
+
+def flush_chain(table: str, name: str) -> Message:
+    return DELRULE, 0, text(1, table) + text(2, name)
+
+
+def delete_chain(table: str, name: str) -> Message:
+    return DELCHAIN, 0, text(1, table) + text(3, name)
+
+
+def add_rule(table: str, chain: str, expressions: Iterable[bytes], comment: str = "") -> Message:
+    userdata = attr(7, comment_data(comment)) if comment else b""
+    return NEWRULE, CREATE | APPEND, text(1, table) + text(2, chain) + nest(4, *expressions) + userdata
+
+
+def new_anonymous_map(table: str, name: str, number: int, size: int) -> Message:
+    """From integers to verdicts, for one rule of this transaction. `number` is its own within the transaction.
+
+    A whole name, not the usual `__map%d`: the kernel finds a number for that by reading all sets' names.
+    """
+    kinds = be32(3, ANONYMOUS_MAP) + be32(4, _INTEGER) + be32(5, 4) + be32(6, _VERDICT) + be32(7, 0)
+    rest = nest(9, be32(1, size)) + be32(10, number) + attr(13, _HOST_ORDER)
+    return NEWSET, CREATE, text(1, table) + text(2, name) + kinds + rest
+
+
+def add_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
+    return NEWELEMENT, CREATE, text(1, table) + text(2, name) + nest(3, *elements)
+
+
+def delete_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
+    return DELELEMENT, 0, text(1, table) + text(2, name) + nest(3, *elements)
+
+
+def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:
+    """`data` is a `verdict(…)`, or nothing for a set's element."""
+    value = nest(2, data) if data else b""
+    return nest(1, nest(1, attr(1, key)), value, attr(6, comment_data(comment)) if comment else b"")
+
+
+def verdict(code: int, chain: str = "") -> bytes:
+    return nest(2, be32(1, code), text(2, chain) if chain else b"")
+
+
+def comment_data(comment: str) -> bytes:
+    """As nft writes it: type 0, length, text."""
+    data = comment.encode()[:253] + b"\0"
+    return bytes((0, len(data))) + data
+
+
+# -- sending it --------------------------------------------------------------------------------------------------------
+class Connection:
+    """Sends transactions to the namespace it was opened in, and keeps that alive: close it.
+
+    It is kept open between them because closing one waits until the kernel has freed what was deleted (10 ms).
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETFILTER)
+        self._socket.settimeout(5)
+        for option in (_SNDBUFFORCE, socket.SO_SNDBUF):
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _LARGEST)
+                break
+            except PermissionError:
+                continue  # rootless: as much as anybody may have, then
+        self.room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 4096
+        """Bytes that one transaction may have."""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def transact(self, messages: Sequence[Message]) -> None:
+        """All of it or nothing. Raises NetlinkError for the first message that the kernel refused."""
+        if not messages:
+            return
+        self._socket.send(b"".join(_framed(messages)))  # the kernel has done it when this returns
+        refused = None
+        while True:  # each refused message is told of by its number, then the end of the batch is acknowledged
+            data = self._socket.recv(1 << 16)
+            (number,), (code,) = struct.unpack_from("=I", data, 8), struct.unpack_from("=i", data, 16)
+            if code and refused is None:
+                refused = NetlinkError(-code, _words(messages, number))
+            if number > len(messages) or (code and number == 0):
+                break
+        if refused:
+            raise refused
+
+
+def size(messages: Iterable[Message]) -> int:
+    return sum(20 + len(body) for _, _, body in messages)
+
+
+def _framed(messages: Sequence[Message]) -> Iterable[bytes]:
+    batch = struct.pack("!BBH", 0, 0, NFTABLES)
+    family = header()
+    yield _HEADER.pack(20, _BEGIN, REQUEST, 0, 0) + batch
+    for number, (kind, flags, body) in enumerate(messages, 1):
+        yield _HEADER.pack(20 + len(body), NFTABLES << 8 | kind, flags | REQUEST, number, 0) + family + body
+    yield _HEADER.pack(20, _END, REQUEST | ACK, len(messages) + 1, 0) + batch
+
+
+def _words(messages: Sequence[Message], number: int) -> str:
+    if not 0 < number <= len(messages):
+        return f"nf_tables transaction of {len(messages)} messages"
+    kind, _, body = messages[number - 1]
+    names = [v.split(b"\0")[0].decode(errors="replace") for k, v in attributes(body).items() if k in (1, 2)]
+    return f"nf_tables message {kind} ({' '.join(names)}), {number} of {len(messages)}"
+
+
+def exists(table: str, chain: str = "") -> bool:
+    """Whether there is such a table (of family ip), or such a chain in it."""
+    kind = GETCHAIN if chain else GETTABLE
+    body = text(1, table) + (text(3, chain) if chain else b"")
+    with connect() as sock:
+        try:
+            sock.burst([request(NFTABLES, kind, body, f"look for table {table}")])
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+    return True
