@@ -37,8 +37,9 @@ lint: setup
 bench: setup
 	[ "$$(id -u)" != 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		mininet bridge-utils dnsmasq-base dnsperf >/dev/null
-	for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
-		$(BIN)/python -m benchmarks.$$name || echo "$$name did not finish"; done
+	failed=; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
+		$(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
+		[ -z "$$failed" ] || { echo "did not finish:$$failed" >&2; exit 1; }
 
 docs: setup
 	$(BIN)/pytest -q tests/docs

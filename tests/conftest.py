@@ -25,7 +25,7 @@ UNPRIVILEGED = 54321  # an uid that no user of the machine has
 
 
 def need_kubectl() -> str:
-    """Its path. A user's fresh machine has none: then the tests that want the real one say so. In CI that is an error."""
+    """Its path. A user's fresh machine has none: the tests that want the real one say so. In CI that is an error."""
     found = shutil.which("kubectl")
     if not found:
         assert "MINIK8S_CI" not in os.environ, "CI must have kubectl"
