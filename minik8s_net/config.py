@@ -38,6 +38,7 @@ class ClusterConfig:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     cluster_domain: str = "cluster.local"
+    load_balancer_cidr: str = ""  # addresses of type LoadBalancer Services; "": the fabric's 200th /24
 
     def __post_init__(self) -> None:
         if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > 40:
@@ -70,6 +71,18 @@ class ClusterConfig:
                 if network.overlaps(taken):
                     raise ConfigError(f'{field}: Invalid value: "{network}": overlaps {other} {taken}')
             networks[field] = network
+        self._check_pool()
+
+    def _check_pool(self) -> None:
+        field, given = "load_balancer_cidr", self.load_balancer_cidr
+        try:
+            pool = self.load_balancer_pool
+        except ValueError as error:
+            raise ConfigError(f'{field}: Invalid value: "{given}": {error}') from None
+        hosts = IPv4Network((int(self.fabric.network_address), 23))  # the fabric itself, outside, the nodes
+        if not pool.subnet_of(self.fabric) or pool.overlaps(hosts) or pool.prefixlen > 30:
+            allowed = f"a /30 or larger within the fabric {self.fabric}, outside of {hosts}"
+            raise ConfigError(f'{field}: Invalid value: "{given}": must be {allowed}')
 
     # -- addresses ---------------------------------------------------------------------------------------------
     @property
@@ -115,7 +128,9 @@ class ClusterConfig:
 
     @property
     def load_balancer_pool(self) -> IPv4Network:
-        """Addresses of type LoadBalancer Services: 172.18.200.0/24 of the fabric."""
+        """Addresses of type LoadBalancer Services: 172.18.200.0/24 unless configured."""
+        if self.load_balancer_cidr:
+            return IPv4Network(self.load_balancer_cidr)
         return IPv4Network((int(self.fabric.network_address) + 200 * 256, 24))
 
     # -- names of network namespaces ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ there is no way out of a cluster. Without a default route a Service address coul
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 from ..config import ClusterConfig
 from ..kernel import rtnetlink, sysctl
@@ -17,6 +17,8 @@ from ..kernel.rtnetlink import Address, Link, Route
 from .wire import FABRIC_BRIDGE, MTU, UPLINK, mac_of, plug, prepare, uplink
 
 OUTSIDE_PORT = "outside"
+# A wire has no firewall: frames between nodes must not pass iptables a second time here.
+NO_FIREWALL = {"net.bridge.bridge-nf-call-iptables": 0}
 
 
 async def ensure_fabric(config: ClusterConfig, fabric: Netns, outside: Netns) -> list[str]:
@@ -29,26 +31,15 @@ async def ensure_fabric(config: ClusterConfig, fabric: Netns, outside: Netns) ->
 
 def _fabric(config: ClusterConfig) -> list[str]:
     done = prepare(False)
-    # A wire has no firewall: frames between nodes must not pass iptables a second time here.
-    done += sysctl.ensure({"net.bridge.bridge-nf-call-iptables": 0}, optional=True)
+    done += sysctl.ensure(NO_FIREWALL, optional=True)
+    return done + ensure(fabric_wiring(config))
+
+
+def fabric_wiring(config: ClusterConfig) -> Wanted:
+    """What the fabric holds by itself (its ports and the ways to pods come on top)."""
     ip = str(config.fabric_ip)
     bridge = Link(FABRIC_BRIDGE, "bridge", mac=mac_of(ip), mtu=MTU)
-    address = Address(ip, config.fabric.prefixlen, FABRIC_BRIDGE)
-    return done + ensure(Wanted(links=[Link("lo"), bridge], addresses=[address]))
-
-
-async def ensure_announcements(config: ClusterConfig, outside: Netns, announced: dict[str, int]) -> list[str]:
-    """Which node answers for which load balancer address (`{"172.18.200.1": 2}`), as BGP would tell a router."""
-    return await outside.run(_announce, config, announced)
-
-
-def _announce(config: ClusterConfig, announced: dict[str, int]) -> list[str]:
-    wanted = [Route(f"{ip}/32", UPLINK, str(config.node_ip(index))) for ip, index in announced.items()]
-    pool = config.load_balancer_pool
-    present = [r for r in rtnetlink.routes() if r.dst.endswith("/32") and IPv4Address(r.dst[:-3]) in pool]
-    stale = [r for r in present if r.dst not in {w.dst for w in wanted}]
-    remove(Wanted(routes=stale))
-    return [f"delete route {r.dst}" for r in stale] + ensure(Wanted(routes=wanted))
+    return Wanted(links=[Link("lo"), bridge], addresses=[Address(ip, config.fabric.prefixlen, FABRIC_BRIDGE)])
 
 
 async def ensure_ways_to_pods(
@@ -65,8 +56,13 @@ async def ensure_ways_to_pods(
     ]
 
 
+def ways_to_pods(config: ClusterConfig, device: str, indexes: Iterable[int]) -> list[Route]:
+    """One route per node, on the fabric (`br0`) or outside (`eth0`)."""
+    return [Route(str(config.node_pod_cidr(i)), device, str(config.node_ip(i))) for i in indexes]
+
+
 def _ways(config: ClusterConfig, device: str, indexes: list[int]) -> list[str]:
-    wanted = [Route(str(config.node_pod_cidr(i)), device, str(config.node_ip(i))) for i in indexes]
+    wanted = ways_to_pods(config, device, indexes)
     pods = IPv4Network(config.pod_cidr)
     present = [r for r in rtnetlink.routes() if r.via and r.dst != "default" and IPv4Network(r.dst).subnet_of(pods)]
     stale = [r for r in present if r.dst not in {w.dst for w in wanted}]

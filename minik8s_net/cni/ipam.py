@@ -46,6 +46,13 @@ class Ipam:
             draft.unlink()
         raise CniError(f"no address left in {self._cidr}: {len(self.leases())} are leased")
 
+    def claim(self, key: str, address: IPv4Address) -> None:
+        """Give `key` this very address, whoever had it: a pod that comes back from a snapshot."""
+        draft = self._folder / f".{os.getpid()}-{next(_serial)}"
+        draft.write_text(key)
+        draft.replace(self._folder / str(address))
+        self._known[key] = address
+
     def release(self, key: str) -> IPv4Address | None:
         """Give an address back; None if `key` holds none. Idempotent."""
         if (address := self.find(key)) is not None:

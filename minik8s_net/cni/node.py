@@ -15,6 +15,7 @@ from .errors import CniError
 from .wire import BRIDGE_INDEX, FABRIC_BRIDGE, NODE_BRIDGE, UPLINK, mac_of, plug, pod_mtu, prepare, uplink
 
 BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
+NODE_SYSCTLS = {BRIDGE_NF: 1, "net.ipv4.conf.all.route_localnet": 1}  # kube-proxy's: a node port answers on 127.0.0.1
 
 
 async def ensure_node(config: ClusterConfig, index: int, node: Netns, fabric: Netns) -> list[str]:
@@ -22,20 +23,24 @@ async def ensure_node(config: ClusterConfig, index: int, node: Netns, fabric: Ne
     done = await node.run(_sysctls)
     ip = config.node_ip(index)
     done += await plug(config, node, ip, fabric, config.node_name(index))
-    wanted = uplink(config, ip)
+    return done + await node.run(ensure, node_wiring(config, index))
+
+
+def node_wiring(config: ClusterConfig, index: int) -> Wanted:
+    """What a node holds by itself: its uplink and its bridge (pods and peers come on top)."""
+    wanted = uplink(config, config.node_ip(index))
     cidr = config.node_pod_cidr(index)
     gateway = str(cidr.network_address + 1)
     wanted.links.append(Link(NODE_BRIDGE, "bridge", BRIDGE_INDEX, mac_of(gateway), pod_mtu(config)))
     wanted.addresses.append(Address(gateway, cidr.prefixlen, NODE_BRIDGE))
-    return done + await node.run(ensure, wanted)
+    return wanted
 
 
 def _sysctls() -> list[str]:
     done = prepare(True)
     if sysctl.get(BRIDGE_NF) is None:
         raise CniError(f"this kernel has no {BRIDGE_NF}: load the module with `modprobe br_netfilter`")
-    # kube-proxy's: a node port answers on 127.0.0.1 too
-    return done + sysctl.ensure({BRIDGE_NF: 1, "net.ipv4.conf.all.route_localnet": 1})
+    return done + sysctl.ensure(NODE_SYSCTLS)
 
 
 async def remove_node(config: ClusterConfig, index: int, node: Netns, fabric: Netns) -> None:

@@ -7,23 +7,25 @@ once, to switch IPv6 off before its device arrives and to open a netlink socket 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from ..config import ClusterConfig
-from ..kernel import requests, rtnetlink, sysctl
+from ..kernel import nftnl, requests, rtnetlink, sysctl
 from ..kernel.ensure import Wanted
 from ..kernel.netlink import NetlinkError, Socket
 from ..kernel.netns import NETNS_DIR, Netns, inside
 from ..kernel.rtnetlink import Address, Link, Neighbour, Route
+from ..kernel.tool import ToolError
 from ..state import State
 from .errors import CniError
+from .hostports import HostPort, chain_of, ensure_host_ports, remove_host_ports
 from .ipam import Ipam
 from .wire import BRIDGE_INDEX, NO_IPV6, NODE_BRIDGE, POD_PORTS, UPLINK, UPLINK_INDEX, mac_of, pod_mtu
 
-_POD_SYSCTLS = {"net.ipv4.icmp_ratelimit": 0}
+POD_SYSCTLS = {"net.ipv4.icmp_ratelimit": 0}
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,12 @@ class Cni:
             self._ipams[name] = Ipam(self._state.ipam / name, cidr)
         return self._ipams[name]
 
-    async def add(self, node: Netns, pod: str | int, key: str) -> PodAddress:
-        """Wire a pod up; the same key gets the same address again. Undone as a whole if it fails. Raises CniError."""
-        return await node.run(self._add, node, pod, key)
+    async def add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort] = ()) -> PodAddress:
+        """Wire a pod up; the same key gets the same address again. Undone as a whole if it fails. Raises CniError.
+
+        `ports` of the node lead to the pod from then on.
+        """
+        return await node.run(self._add, node, pod, key, ports)
 
     async def check(self, node: Netns, pod: str | int, key: str) -> PodAddress:
         """Raises CniError naming all that is wrong with a pod's wiring."""
@@ -76,13 +81,21 @@ class Cni:
         """Unwire a pod and give its address back; may be called many times, and without its namespace."""
         await node.run(self._delete, node, key)
 
-    def _add(self, node: Netns, pod: str | int, key: str) -> PodAddress:
+    def wiring(self, node: Netns, key: str) -> PodAddress | None:
+        """What a pod's wiring should be; None while no address is leased to it. Looks at the lease only."""
+        address = self.ipam(node).find(key)
+        return None if address is None else self._result(node, address)
+
+    def _add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort]) -> PodAddress:
         leases = self.ipam(node)
         result = self._result(node, leases.reserve(key))
         try:
             with _pod_fd(pod) as fd:
                 _wire(result, fd, node.fd)
-        except (OSError, NetlinkError) as error:
+            if ports:
+                subnet = str(IPv4Network(f"{result.ip}/{result.prefix}", strict=False))
+                ensure_host_ports(result.ip, subnet, key, ports)
+        except (OSError, NetlinkError, ToolError) as error:
             self._delete(node, key)
             raise CniError(f"ADD {key}: {error}") from error
         return result
@@ -95,8 +108,8 @@ class Cni:
         try:
             with _pod_fd(pod) as fd, Socket() as here, inside(fd, node.fd, Socket) as there:
                 wrong = [
-                    *_missing(_node_side(result), here, "node"),
-                    *_missing(_pod_side(result), there, "pod"),
+                    *_missing(node_side(result), here, "node"),
+                    *_missing(pod_side(result), there, "pod"),
                 ]
         except OSError as error:
             raise CniError(f"CHECK {key}: {error}") from error
@@ -112,6 +125,8 @@ class Cni:
         with Socket() as sock:
             neighbour = Neighbour(str(address), mac_of(address), NODE_BRIDGE)
             sock.burst([requests.del_link(port), requests.del_neighbour(neighbour, BRIDGE_INDEX)])
+        if nftnl.exists("nat", chain_of(key)):
+            remove_host_ports(key)
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:
@@ -126,8 +141,12 @@ class NodeCni:
     def __init__(self, cni: Cni, node: Netns) -> None:
         self._cni, self._node = cni, node
 
-    async def add(self, pod_netns: str | int, key: str) -> str:
-        return (await self._cni.add(self._node, pod_netns, key)).ip
+    async def add(self, pod_netns: str | int, key: str, ports: Sequence[HostPort] = ()) -> str:
+        return (await self._cni.add(self._node, pod_netns, key, ports)).ip
+
+    def wiring(self, key: str) -> PodAddress | None:
+        """What a pod's wiring should be; None while no address is leased to it."""
+        return self._cni.wiring(self._node, key)
 
     async def check(self, pod_netns: str | int, key: str) -> str:
         return (await self._cni.check(self._node, pod_netns, key)).ip
@@ -137,13 +156,15 @@ class NodeCni:
 
 
 # -- in the node's namespace -----------------------------------------------------------------------------------------
-def _node_side(pod: PodAddress) -> Wanted:
+def node_side(pod: PodAddress) -> Wanted:
+    """What the node holds for the pod: its port on the bridge, and its hardware address."""
     index = POD_PORTS + int(IPv4Address(pod.ip)) % 65536
     port = Link(pod.host_ifname, "veth", index, mtu=pod.mtu, master=NODE_BRIDGE, hairpin=True)
     return Wanted(links=[port], neighbours=[Neighbour(pod.ip, pod.mac, NODE_BRIDGE)])
 
 
-def _pod_side(pod: PodAddress) -> Wanted:
+def pod_side(pod: PodAddress) -> Wanted:
+    """What the pod's own namespace holds."""
     return Wanted(
         links=[Link("lo"), Link(UPLINK, "veth", UPLINK_INDEX, pod.mac, pod.mtu)],
         addresses=[Address(pod.ip, pod.prefix, UPLINK)],
@@ -153,7 +174,7 @@ def _pod_side(pod: PodAddress) -> Wanted:
 
 
 def _wire(pod: PodAddress, pod_fd: int, node_fd: int) -> None:
-    node, inner = _node_side(pod), _pod_side(pod)
+    node, inner = node_side(pod), pod_side(pod)
     (port,), (lo, eth0) = node.links, inner.links
     with inside(pod_fd, node_fd, _prepare) as there, Socket() as here:
         there.burst([requests.del_link(UPLINK)])  # of an ADD that was interrupted
@@ -179,7 +200,7 @@ def _wire(pod: PodAddress, pod_fd: int, node_fd: int) -> None:
 def _prepare() -> Socket:
     """In the pod's namespace."""
     sysctl.ensure(NO_IPV6, optional=True)
-    sysctl.ensure(_POD_SYSCTLS)
+    sysctl.ensure(POD_SYSCTLS)
     return Socket()
 
 

@@ -40,16 +40,25 @@ def pod_mtu(config: ClusterConfig) -> int:
     return VXLAN_MTU if config.cni == "vxlan" else MTU
 
 
+def host_sysctls(forwarding: bool) -> dict[str, int]:
+    return {"net.ipv4.ip_forward": int(forwarding), **HOST_SYSCTLS}
+
+
+def fabric_port(config: ClusterConfig, ip: IPv4Address, port: str) -> Link:
+    """The fabric's end of the veth to the host at `ip`."""
+    number = int(ip) - int(config.fabric.network_address)
+    return Link(port, "veth", FABRIC_PORTS + number, mtu=MTU, master=FABRIC_BRIDGE)
+
+
 def prepare(forwarding: bool) -> list[str]:
     """Sysctls of any namespace that is a host of ours. In the namespace."""
-    changed = sysctl.ensure({"net.ipv4.ip_forward": int(forwarding), **HOST_SYSCTLS})
+    changed = sysctl.ensure(host_sysctls(forwarding))
     return changed + sysctl.ensure(NO_IPV6, optional=True)
 
 
 async def plug(config: ClusterConfig, host: Netns, ip: IPv4Address, fabric: Netns, port: str) -> list[str]:
     """A veth from `host`'s eth0 to the fabric's bridge port `port`; what was done. Half a veth is taken away first."""
-    number = int(ip) - int(config.fabric.network_address)
-    far = Link(port, "veth", FABRIC_PORTS + number, mtu=MTU, master=FABRIC_BRIDGE)
+    far = fabric_port(config, ip, port)
     near = Link(UPLINK, "veth", UPLINK_INDEX, mac_of(ip), MTU)
     here = {link.name: link for link in await host.run(rtnetlink.links)}.get(UPLINK)
     there = {link.name: link for link in await fabric.run(rtnetlink.links)}.get(port)

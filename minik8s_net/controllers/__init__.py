@@ -20,9 +20,13 @@ class Controller(Protocol):
 
 def all_controllers(client: Client, config: ClusterConfig, ca_pem: str) -> list[Controller]:
     """Every controller of a cluster, the ones that pods wait for first."""
+    from ..proxy.loadbalancer import LoadBalancerController
+    from .cronjob import CronJobController
     from .daemonset import DaemonSetController
     from .deployment import DeploymentController
+    from .disruption import DisruptionController
     from .endpointslice import EndpointSliceController
+    from .expiry import EventExpiry
     from .garbage import GarbageCollector
     from .job import JobController
     from .namespace import NamespaceController
@@ -37,10 +41,14 @@ def all_controllers(client: Client, config: ClusterConfig, ca_pem: str) -> list[
         DeploymentController(client),
         ReplicaSetController(client),
         EndpointSliceController(client),
+        LoadBalancerController(client, config),
         replication_controllers(client),
         StatefulSetController(client),
         DaemonSetController(client),
         JobController(client),
+        CronJobController(client),
+        DisruptionController(client),
         NodeLifecycleController(client),
         GarbageCollector(client),
+        EventExpiry(client),
     ]

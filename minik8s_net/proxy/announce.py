@@ -23,7 +23,7 @@ _ETH_P_ARP = 0x0806
 
 def announce(services: Mapping[str, Service], node: str, node_ip: str) -> None:
     """In the node's namespace: eth0 has exactly the addresses that are announced by `node`, beside its own."""
-    wanted = {rtnetlink.Address(ip, 32, DEVICE) for s in services.values() for ip in _announced(s, node)}
+    wanted = {rtnetlink.Address(ip, 32, DEVICE) for s in services.values() for ip in announced_addresses(s, node)}
     with Socket() as sock:
         link = next((link for link in rtnetlink.links(sock) if link.name == DEVICE), None)
         if link is None:
@@ -36,7 +36,8 @@ def announce(services: Mapping[str, Service], node: str, node_ip: str) -> None:
         _gratuitous_arp(address.ip, link.mac)
 
 
-def _announced(service: Service, node: str) -> list[str]:
+def announced_addresses(service: Service, node: str) -> list[str]:
+    """The addresses that `node` answers for."""
     annotations = (service.metadata.annotations if service.metadata else None) or {}
     if annotations.get(ANNOUNCED_BY) != node or not service.status or not service.status.loadBalancer:
         return []

@@ -13,7 +13,7 @@ from .pieces import in_order, pieces
 from .rules import Difference, Rules
 
 PIECE_LINES = 4000  # as root, for iptables-restore: 5000 Services in 1.5 s, and in 12 s with no limit
-PIECE_BYTES = 500_000  # for messages of our own
+PIECE_BYTES = 1_000_000  # for messages of our own
 
 
 class Backend(Protocol):
@@ -87,11 +87,12 @@ class Nftables:
         if any(("chain", "services") in d.delete for d in todo):  # the table's heart goes: all of it does
             self._transact([nftnl.delete_table(nftwire.TABLE)])
             return
-        said = [(d, nftwire.units(d)) for d in todo]
-        _in_words(d for d, units in said if units is None and (d.write or d.add))
-        for piece in self._pieces(units for _, units in said if units is not None):
+        words = [d for d in todo if not nftwire.sayable(d)]
+        spoken = {id(d) for d in words}
+        _in_words(d for d in words if d.write or d.add)
+        for piece in self._pieces(nftwire.units(d) for d in todo if id(d) not in spoken):
             self._transact(piece)
-        _in_words(d for d, units in said if units is None and not (d.write or d.add))
+        _in_words(d for d in words if not (d.write or d.add))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -106,14 +107,14 @@ class Nftables:
             self._connection = nftnl.Connection()
         return self._connection
 
-    def _pieces(self, changes: Iterable[list[list[nftnl.Message]]]) -> Iterator[list[nftnl.Message]]:
+    def _pieces(self, changes: Iterable[Iterable[list[nftnl.Message]]]) -> Iterator[list[nftnl.Message]]:
         limit = min(PIECE_BYTES, self._connected().room)
         piece: list[nftnl.Message] = []
         used = 0
-        for units in changes:
+        for change in changes:
+            units = list(change)
             whole = [message for unit in units for message in unit]
-            parts = [whole] if nftnl.size(whole) <= limit else units
-            for part in parts:
+            for part in [whole] if nftnl.size(whole) <= limit else units:
                 size = nftnl.size(part)
                 if piece and used + size > limit:
                     yield piece

@@ -14,7 +14,7 @@ NFT_NAME_MAX = 256 - 16  # without the prefix ("endpoint-", "external-", …)
 
 
 def _hash(text: str, length: int) -> str:
-    return b32encode(sha256(text.encode()).digest()).decode()[:length]
+    return b32encode(sha256(text.encode()).digest()[: length * 5 // 8]).decode()  # 8 characters take 5 bytes
 
 
 def service_chain(kind: str, port: ServicePort) -> str:

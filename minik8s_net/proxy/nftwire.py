@@ -1,14 +1,14 @@
 """One Service's part of the nftables rules as netlink messages: the same as the text, without reading the ruleset.
 
 `units` translates the sentences that `nftables.py` makes for a Service. What it has no translation for (the table
-itself, sets of source ranges and of sticky clients) it leaves to nft: it answers None, and the whole change goes as
-text. So nftables.py stays the one place that says what the rules are; a test compares the two ways in the kernel.
+itself, sets of source ranges and of sticky clients) is not `sayable`: such a change goes to nft as text. So
+nftables.py stays the one place that says what the rules are; a test compares the two ways in the kernel.
 """
 
 from __future__ import annotations
 
 import functools
-import os
+import itertools
 import re
 import socket
 import struct
@@ -24,28 +24,21 @@ TABLE = "kube-proxy"
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _SOURCE, _DESTINATION, _DESTINATION_PORT = (1, 12), (1, 16), (2, 2)  # header (1 network, 2 transport), offset
 _VERDICTS = {"jump": nftnl.JUMP, "goto": nftnl.GOTO}
-_serial = iter(range(1, 1 << 62))
+_serial = itertools.count(1)
 
 
-class Untranslated(Exception):
-    """A sentence that only nft knows."""
-
-
-def units(d: Difference) -> list[list[Message]] | None:
-    """The change as messages, or None where it must go as text.
-
-    In parts that may be sent one after the other if all of it is too much for one transaction: chains before the
-    elements that lead to them, those before the chains that go.
-    """
+def sayable(d: Difference) -> bool:
+    """Whether `units` can say it."""
     if any(kind != "chain" for kind, _ in (*d.write, *d.delete)) or ("chain", "services") in (*d.write, *d.delete):
-        return None
-    try:
-        return list(_units(d))
-    except Untranslated:
-        return None
+        return False
+    return not any(sentence.startswith("ip saddr != {") for body in d.write.values() for sentence in body)
 
 
-def _units(d: Difference) -> Iterator[list[Message]]:
+def units(d: Difference) -> Iterator[list[Message]]:
+    """The change as messages, in parts that may be sent one after the other if it is too much for one transaction.
+
+    Chains come before the elements that lead to them, those before the chains that go.
+    """
     for (_, name), body in d.write.items():
         rules = [message for sentence in body for message in _rule(name, sentence)]
         yield [nftnl.new_chain(TABLE, name), nftnl.flush_chain(TABLE, name), *rules]
@@ -79,7 +72,7 @@ def _element(entry: Entry) -> bytes:
     if not value:
         return nftnl.element(_key(key))
     if not (found := _ELEMENT.fullmatch(value)):
-        raise Untranslated(value)
+        raise ValueError(value)
     verdict = nftnl.verdict(nftnl.DROP) if found["drop"] else nftnl.verdict(nftnl.GOTO, found["chain"])
     return nftnl.element(_key(key), verdict, found["comment"] or "")
 
@@ -97,15 +90,21 @@ def _rule(chain: str, sentence: str) -> Iterator[Message]:
                 break
         else:
             if not (spread := _SPREAD.fullmatch(rest)):
-                raise Untranslated(sentence)
+                raise ValueError(sentence)
             targets = [target.split(" : goto ")[1] for target in spread[1].split(", ")]
-            name, rest = f"__map{os.getpid()}-{next(_serial)}", ""
+            name, rest = _map_name(chain), ""
             yield from _map(name, targets)
             expressions += _spread(name, len(targets))
     yield nftnl.add_rule(TABLE, chain, expressions, comment.strip('"'))
 
 
 _SPREAD = re.compile(r"numgen random mod \d+ vmap \{ (.*) \}")
+
+
+def _map_name(chain: str) -> str:
+    """service-J3KWLXJG-default/web/tcp/http -> __sJ3KWLXJG. A chain has one such map, and its name only once."""
+    kind, identity, _ = chain.split("-", 2)
+    return f"__{kind[0]}{identity}"
 
 
 def _map(name: str, targets: list[str]) -> Iterator[Message]:
@@ -117,7 +116,10 @@ def _map(name: str, targets: list[str]) -> Iterator[Message]:
 
 
 def _expression(name: str, *data: bytes) -> bytes:
-    return nest(1, text(1, name), nest(2, *data))
+    return nest(1, _name(name), nest(2, *data))
+
+
+_name = functools.cache(functools.partial(text, 1))
 
 
 def _spread(name: str, count: int) -> list[bytes]:
@@ -139,8 +141,17 @@ def _compare(value: bytes, negated: bool = False) -> bytes:
 
 def _address(found: re.Match[str]) -> list[bytes]:
     """`ip saddr != 10.244.0.0/16`: whole bytes are compared; other prefixes are masked first."""
-    where = _SOURCE if found[1] == "s" else _DESTINATION
-    network, negated = IPv4Network(found[3]), bool(found[2])
+    where, negated = _SOURCE if found[1] == "s" else _DESTINATION, bool(found[2])
+    if "/" not in found[3]:
+        return [_load(where, 4), _compare(socket.inet_aton(found[3]), negated)]
+    return _in_network(where, negated, _network(found[3]))
+
+
+_network = functools.lru_cache(IPv4Network)
+
+
+@functools.lru_cache
+def _in_network(where: tuple[int, int], negated: bool, network: IPv4Network) -> list[bytes]:
     length, odd = divmod(network.prefixlen, 8)
     if not odd:
         return [_load(where, length or 4), _compare(network.network_address.packed[: length or 4], negated)]
@@ -168,7 +179,12 @@ def _local_source(_: re.Match[str]) -> list[bytes]:
 
 
 def _verdict(found: re.Match[str]) -> list[bytes]:
-    return [_expression("immediate", be32(1, 0), nest(2, nftnl.verdict(_VERDICTS[found[1]], found[2])))]
+    return _go(found[1], found[2])
+
+
+@functools.lru_cache(64)  # mark-for-masquerade, mostly
+def _go(how: str, chain: str) -> list[bytes]:
+    return [_expression("immediate", be32(1, 0), nest(2, nftnl.verdict(_VERDICTS[how], chain)))]
 
 
 def _drop(_: re.Match[str]) -> list[bytes]:

@@ -50,6 +50,7 @@ class Proxier:
         self._dirty: dict[str, None] = {}
         self._trusted = False  # whether _rules is what the kernel holds
         self._turn = asyncio.Lock()
+        self.halted = False  # by a fault: see `halt`
         self._synced = asyncio.Event()
         self._health = HealthServers(node_name, netns)
         self._loop: Reconciler[str] = Reconciler(f"proxy {node_name}", self._reconcile)
@@ -80,6 +81,35 @@ class Proxier:
         """Compare with the kernel and mend what differs. Whether anything did."""
         async with self._turn:
             return await self._from_kernel()
+
+    async def differences(self) -> dict[str, Difference]:
+        """What the kernel holds otherwise than was written here: by Service, and "base" and "stale" for the rest.
+
+        A halted proxy is compared with what it should have written. {} while a change is on its way.
+        """
+        if self.halted:
+            keys = {*self._services, *self._rules}
+            return await self._netns.run(self._audit, self._snapshot(keys))
+        async with self._turn:
+            return await self._netns.run(self._audit, None) if self._trusted and not self._dirty else {}
+
+    async def mend(self, differences: Iterable[Difference]) -> None:
+        """Write what `differences` found, or a part of it."""
+        async with self._turn:
+            await self._netns.run(self._backend.write, list(differences))
+
+    async def halt(self) -> None:
+        """Stop following Services: the rules stay as they are. Idempotent."""
+        if not self.halted:
+            self.halted = True
+            await self._turn.acquire()
+
+    def go_on(self) -> None:
+        """After `halt`: catch up, from what the kernel holds."""
+        if self.halted and self._turn.locked():
+            self.halted, self._trusted = False, False
+            self._turn.release()
+            self._loop.mark("rules")
 
     async def remove(self) -> None:
         """Take every rule of ours out of the node. Others' rules, also in FORWARD, stay."""
@@ -177,6 +207,13 @@ class Proxier:
         nothing = Rules()
         self._backend.write([self._backend.delta(self._rules.get(key, nothing), want) for key, want in rules.items()])
         return ports, rules
+
+    def _audit(self, snapshot: Snapshot | None) -> dict[str, Difference]:
+        written = self._rules if snapshot is None else self._render(snapshot)[1]
+        wanted = {"base": self._backend.base(self.node), **written}
+        stale, *todo, nobodys = self._differences(self._backend, list(wanted.values()))
+        found = {"stale": stale, **dict(zip(wanted, todo, strict=True)), "stale chains": nobodys}
+        return {part: difference for part, difference in found.items() if difference}
 
     def _repair(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules], bool]:
         sysctl.ensure(SYSCTLS)
