@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import lightkube
 
     from .observe.topology import Topology
+    from .observe.trace.model import Trace
 
 Json = dict[str, Any]
 
@@ -158,6 +159,18 @@ class Cluster:
         from .observe.topology import topology
 
         return topology(self.api, self.name)
+
+    def trace(
+        self, source: str, target: str, namespace: str | None = None, *, seconds: float | None = None
+    ) -> Trace:  # fmt: skip
+        """Send one real packet and tell its way: `trace("client", "http://web")`. Forms: `minik8s trace --help`.
+
+        `seconds` to wait for an answer. Raises StatusError for a source or target that does not exist.
+        """
+        from .observe.trace.model import Trace
+
+        asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace, "seconds": seconds}
+        return Trace.from_dict(self.api.verb("trace", **asked))
 
     @property
     def client(self) -> lightkube.Client:

@@ -25,7 +25,9 @@ from .live import Live
 Json = dict[str, Any]
 PREFIX = "/minik8s/v1/"
 ADMINISTRATORS = "system:masters"
-VERBS: dict[str, str] = {}  # verb -> "package.module:function", below minik8s_net
+VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_net
+    "trace": "observe.trace.verb:trace",
+}
 
 
 class Verbs:

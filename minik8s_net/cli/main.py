@@ -176,6 +176,14 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     topology.add_argument("--svg", metavar="FILE", help="write a picture")
     _output(topology)
 
+    trace = command("trace", "cli.trace:trace", "one real packet's way, station by station, as the kernel saw it")
+    trace.add_argument("source", metavar="POD", help="client, shop/client, node-1 or outside")
+    trace.add_argument("target", help="http://web[:PORT][/PATH], tcp://… udp://HOST:PORT, IP:PORT, dns:NAME, svc/web")
+    trace.add_argument("-n", "--namespace", help="of the pod (default: the context's)")
+    trace.add_argument("--brief", action="store_true", help="one line a station, without the evidence")
+    trace.add_argument("--seconds", type=float, metavar="S", help="how long to wait for an answer (default 0.6)")
+    _output(trace)
+
 
 def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     demo = command("demo", "cli.demo:demo", "every statement of the course's text, shown and proved")

@@ -13,7 +13,7 @@ from typing import Any
 from .tool import ToolError
 from .tool import run as run_tool
 
-_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+_HANDLES, _JSON = 1 << 3, 1 << 4  # NFT_CTX_OUTPUT_…, for `-a` and `-j`
 
 
 def run(script: str) -> None:
@@ -32,6 +32,19 @@ def list_table(table: str) -> str:
         raise
 
 
+def list_rules(family: str, table: str, chain: str) -> dict[int, str]:
+    """A chain's rules by their handles, as `nft -a list chain` prints them. Raises ToolError."""
+    command = f"list chain {family} {table} {chain}"
+    lines = (line.strip().rpartition(" # handle ") for line in _nft(command, "-a", *command.split()).splitlines())
+    return {int(handle): rule for rule, _, handle in lines if handle.isdigit() and not rule.endswith("{")}
+
+
+def get_element(family: str, table: str, name: str, key: str) -> str:
+    """The set or map `name` with the one element that matches `key`. Raises ToolError if there is none."""
+    command = f"get element {family} {table} {name} {{ {key} }}"
+    return _nft(command, *command.split())
+
+
 def list_json(command: str = "list ruleset") -> list[dict[str, Any]]:
     """`list …` as libnftables-json(5) objects, the leading metainfo left out."""
     listed: list[dict[str, Any]] = json.loads(_nft(command, "-j", *command.split()) or '{"nftables":[]}')["nftables"]
@@ -42,7 +55,8 @@ def _nft(text: str, *arguments: str) -> str:
     """`arguments` are the command line of the same thing; `-j` asks for JSON."""
     command = ["nft", *arguments]
     if (found := library()) is not None:
-        status, output, errors = _in_process(found, text, json_output="-j" in arguments)
+        flags = (_JSON if "-j" in arguments else 0) | (_HANDLES if "-a" in arguments else 0)
+        status, output, errors = _in_process(found, text, flags)
     else:
         done = run_tool(command, text if "-f" in arguments else "")
         status, output, errors = done.returncode, done.stdout, done.stderr
@@ -64,14 +78,13 @@ def library() -> ctypes.CDLL | None:
     return library
 
 
-def _in_process(library: ctypes.CDLL, text: str, *, json_output: bool) -> tuple[int, str, str]:
+def _in_process(library: ctypes.CDLL, text: str, flags: int) -> tuple[int, str, str]:
     """A context of its own per call: its netlink socket belongs to the thread's present namespace."""
     context = ctypes.c_void_p(library.nft_ctx_new(0))
     try:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
-        if json_output:
-            library.nft_ctx_output_set_flags(context, _JSON)
+        library.nft_ctx_output_set_flags(context, flags)
         status = library.nft_run_cmd_from_buffer(context, text.encode())
         output, errors = library.nft_ctx_get_output_buffer(context), library.nft_ctx_get_error_buffer(context)
         return status, (output or b"").decode(), (errors or b"").decode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ _BLOCK = 1 << 16
 _HEADER = struct.Struct("=IIIHHII")  # struct tpacket2_hdr: status, len, snaplen, mac, net, sec, nsec
 _ADDRESS, _SLL = 32, struct.Struct("=HHiHBB")  # the sockaddr_ll after it
 _OUTGOING, _OTHERHOST = 4, 3
+_libc = ctypes.CDLL(None, use_errno=True)
 Instruction = tuple[int, int, int, int]  # code, jt, jf, k: struct sock_filter
 
 
@@ -57,7 +59,7 @@ class PacketRing:
             self._socket.setsockopt(_SOL_PACKET, _RX_RING, request)
             self._memory = mmap.mmap(self._socket.fileno(), blocks * _BLOCK)
             self._attach(program)
-            self._socket.bind((interface, ETH_P_ALL))  # only now does anything arrive: nothing gets past the filter
+            self._bind(socket.if_nametoindex(interface) if interface else 0)
         except OSError:
             self._socket.close()
             raise
@@ -92,6 +94,13 @@ class PacketRing:
         self._next = (self._next + 1) % self._count
         stamp = seconds * 1_000_000_000 + nanoseconds
         return Frame(stamp, ifindex, kind == _OUTGOING, kind == _OTHERHOST, length, data)
+
+    def _bind(self, ifindex: int) -> None:
+        """Only now does anything arrive, so nothing gets past the filter. (socket.bind cannot say "every device".)"""
+        address = _SLL.pack(socket.AF_PACKET, socket.htons(ETH_P_ALL), ifindex, 0, 0, 0) + bytes(8)
+        if _libc.bind(self._socket.fileno(), address, len(address)):
+            code = ctypes.get_errno()
+            raise OSError(code, f"bind: {os.strerror(code)}")
 
     def _attach(self, program: Sequence[Instruction]) -> None:
         if not program:

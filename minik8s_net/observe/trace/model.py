@@ -16,6 +16,9 @@ LAYERS = (
 )  # fmt: skip
 """gap: evidence is missing here, and the trace says so rather than guess."""
 
+IDLE = ", where nothing matched"
+"""How `what` ends for a jump into chains that had nothing to say of the packet: pictures and texts may fold them."""
+
 
 @dataclass(frozen=True)
 class Station:

@@ -1,0 +1,130 @@
+"""A pod's name look-up, step by step, as its C library does it (resolv.conf(5), nsswitch `files dns`).
+
+Reads the /etc/hosts and /etc/resolv.conf the pod's processes really have, then asks real questions from the pod's
+namespace, one after the other, until one is answered with an address. Only type A: the network is IPv4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...kernel import sockets
+from .. import decode
+from ..decode import Dns
+from .places import Place
+
+DNS_PORT = 53
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """What the two files say. `origin` is where they were read."""
+
+    servers: list[str] = field(default_factory=list)
+    searches: list[str] = field(default_factory=list)
+    ndots: int = 1
+    hosts: dict[str, str] = field(default_factory=dict)
+
+    def candidates(self, name: str) -> list[str]:
+        """The names to ask for, in order: with fewer dots than ndots the search path comes first."""
+        if name.endswith("."):
+            return [name.rstrip(".")]
+        searched = [f"{name}.{suffix}" for suffix in self.searches]
+        return [name, *searched] if name.count(".") >= self.ndots else [*searched, name]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One question. `answer` None: nobody answered within the time; `error` where it could not even be sent."""
+
+    server: str
+    name: str
+    query: bytes
+    answer: Dns | None = None
+    error: str = ""
+    milliseconds: float = 0.0
+
+    @property
+    def addresses(self) -> list[str]:
+        return [value for kind, value in self.answer.answers if kind == "A"] if self.answer else []
+
+
+async def resolver_of(place: Place) -> Resolver:
+    """Of the first process in the place's namespace; an empty one if none may be looked at."""
+    pids = await asyncio.to_thread(sockets.processes_in, place.fd)
+    for pid in pids:
+        root = Path(f"/proc/{pid}/root/etc")
+        try:
+            return parse((root / "resolv.conf").read_text(), _read(root / "hosts"))
+        except OSError:  # ended meanwhile, or has no such file
+            continue
+    return Resolver()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def parse(resolv_conf: str, hosts: str = "") -> Resolver:
+    """Both files' text. As in glibc, of several `search` lines the last counts."""
+    servers: list[str] = []
+    searches: list[str] = []
+    ndots = 1
+    for line in resolv_conf.splitlines():
+        word, *rest = line.split() or [""]
+        if word == "nameserver" and rest:
+            servers.append(rest[0])
+        elif word in ("search", "domain"):
+            searches = rest
+        elif word == "options":
+            ndots = next((int(o[6:]) for o in rest if o.startswith("ndots:") and o[6:].isdigit()), ndots)
+    known: dict[str, str] = {}
+    for line in hosts.splitlines():
+        ip, *names = line.partition("#")[0].split() or [""]
+        if "." in ip:
+            known.update({name: ip for name in names if name not in known})
+    return Resolver(servers[:3], searches, ndots, known)
+
+
+async def look_up(sock: socket.socket, resolver: Resolver, name: str, seconds: float) -> list[Lookup]:
+    """Ask until an address comes, or until one question stays unanswered; every question asked, in order."""
+    asked: list[Lookup] = []
+    for server, candidate in itertools.product(resolver.servers[:1], resolver.candidates(name)):
+        asked.append(await _ask(sock, server, candidate, seconds))
+        if asked[-1].addresses or asked[-1].answer is None:
+            break
+    return asked
+
+
+async def _ask(sock: socket.socket, server: str, name: str, seconds: float) -> Lookup:
+    loop = asyncio.get_running_loop()
+    query = decode.dns_query(int.from_bytes(os.urandom(2), "big"), name)
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            await loop.sock_connect(sock, (server, DNS_PORT))
+            await loop.sock_sendall(sock, query)
+            answer = await _answer(sock, query)
+    except TimeoutError:
+        return Lookup(server, name, query)
+    except OSError as error:
+        return Lookup(server, name, query, error=os.strerror(error.errno or 0))
+    return Lookup(server, name, query, answer, milliseconds=1000 * (time.monotonic() - began))
+
+
+async def _answer(sock: socket.socket, query: bytes) -> Dns:
+    """The message with the question's id; others (late ones) are left out."""
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await loop.sock_recv(sock, 4096)
+        if data[:2] == query[:2] and (message := decode.dns(data)):
+            return message

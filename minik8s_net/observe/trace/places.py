@@ -1,0 +1,93 @@
+"""The namespaces a packet may cross, each with a way to run something in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, ParamSpec, TypeVar
+
+from lightkube.resources.core_v1 import Pod
+
+from ...api.errors import StatusError, bad_request
+from ...boot.live import Live
+from ...kernel.netns import NETNS_DIR, Netns, inside
+from ...runtime.sandbox import netns_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Kind = Literal["pod", "node", "fabric", "outside"]
+
+
+@dataclass
+class Place:
+    """A network namespace of the cluster. `fd` of a pod's is ours to close; the others' are their threads'."""
+
+    name: str
+    """"default/client", "node-1", "fabric", "outside"."""
+    kind: Kind
+    netns: Netns
+    """Whose thread works for it: its own, or the one of the pod's node."""
+    fd: int
+    pod: Pod | None = field(default=None, repr=False)
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a quick function inside."""
+        if self.kind == "pod":
+            return await self.netns.run(lambda: inside(self.fd, self.netns.fd, function, *args, **kwargs))
+        return await self.netns.run(function, *args, **kwargs)
+
+    def close(self) -> None:
+        if self.kind == "pod":
+            os.close(self.fd)
+
+
+class Places:
+    """Opens places by name, once each."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._pods: dict[str, Place] = {}
+        shared = {"fabric": live.fabric, "outside": live.outside}
+        self.shared = {n: Place(n, "fabric" if n == "fabric" else "outside", ns, ns.fd) for n, ns in shared.items()}
+        for name in live.nodes.names():
+            netns = live.nodes.agents(name).netns
+            self.shared[name] = Place(name, "node", netns, netns.fd)
+
+    def source(self, text: str, namespace: str) -> Place:
+        """A pod ("client", "shop/client", "pod/client", "shop/pod/client"), a node, "outside" or "fabric".
+
+        Raises StatusError: no such pod, or it does not run.
+        """
+        if text in self.shared:
+            return self.shared[text]
+        parts = [part for part in text.split("/") if part not in ("pod", "pods", "po")]
+        if not 1 <= len(parts) <= 2:
+            raise bad_request(f"no such source {text!r}: a pod (NAME or NAMESPACE/NAME), a node, outside or fabric")
+        pod = self._live.client.get(Pod, parts[-1], parts[0] if len(parts) == 2 else namespace)
+        place = self.of(pod)
+        if place is None:
+            phase = (pod.status.phase if pod.status else None) or "Pending"
+            raise StatusError(409, "Conflict", f'pod "{text}" has no network to send from: it is {phase}')
+        return place
+
+    def of(self, pod: Pod) -> Place | None:
+        """The place of a pod; its node for one on the host network; None if it has none (yet)."""
+        assert pod.metadata and pod.metadata.name and pod.metadata.namespace and pod.spec
+        node, name = pod.spec.nodeName or "", f"{pod.metadata.namespace}/{pod.metadata.name}"
+        if node not in self.shared or not (pod.status and pod.status.podIP):
+            return None
+        if pod.spec.hostNetwork:
+            return self.shared[node]
+        if name not in self._pods:
+            path = NETNS_DIR / netns_name(self._live.config.name, pod.metadata.namespace, pod.metadata.name)
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            self._pods[name] = Place(name, "pod", self.shared[node].netns, fd, pod)
+        return self._pods[name]
+
+    def close(self) -> None:
+        for place in self._pods.values():
+            place.close()

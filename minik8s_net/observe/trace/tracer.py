@@ -1,0 +1,190 @@
+"""One trace from beginning to end: look the name up, record one exchange, tell what the kernel said of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from dataclasses import replace
+
+from lightkube.resources.core_v1 import Pod, Service
+
+from ...api.errors import bad_request
+from ...boot.live import Live
+from . import objects, probe
+from .evidence import gather
+from .filters import Flow, dscp
+from .matching import Matcher
+from .model import Station, Trace
+from .names import Lookup, Resolver, look_up, resolver_of
+from .path import visits
+from .places import Place, Places
+from .probe import NoSource, Outcome
+from .recorder import Record, Recorder
+from .stations import Teller
+from .target import Target
+from .verdict import judge
+
+_numbers = itertools.count()
+_LOOPBACK = "127."
+
+
+class Tracer:
+    """Traces one target from one source. Use once."""
+
+    def __init__(
+        self, live: Live, source: Place, places: Places, target: Target, namespace: str, seconds: float
+    ) -> None:
+        self._live, self._source, self._places, self._target = live, source, places, target
+        self._namespace, self._seconds = namespace, seconds
+        self._began = time.monotonic()
+        self._began_ns = time.time_ns()
+        self._stations: list[Station] = []
+        self._gaps: list[str] = []
+
+    async def trace(self) -> Trace:
+        """Raises StatusError for a target that cannot be (no such Service, a headless one by svc/…)."""
+        ip = await self._address()
+        if isinstance(ip, Trace):
+            return ip
+        port = self._target.port or objects.port_of(self._live.client, ip, self._target.protocol)
+        nonce = b"" if self._target.protocol == "tcp" else b"echo minik8s-trace-" + os.urandom(4).hex().encode()
+        if port == 53 and nonce:
+            nonce = _version_question()
+        try:
+            sock = await probe.open_socket(self._source, self._target.protocol, ip, dscp(next(_numbers)))
+        except NoSource as error:
+            self._say("route", f"to {ip}: {error}", f"ip route get {ip}")
+            return self._done("error", f"{self._source.name} has no way to {ip}: {error}")
+        with sock:
+            flow = self._flow(sock, nonce)
+            async with Recorder(self._listening_to(ip, port), flow) as recorder:
+                outcome = await probe.exchange(sock, self._target, ip, port, nonce, self._seconds)
+                records = await recorder.stop()
+                return await self._told(outcome, records, flow)
+
+    # -- names -------------------------------------------------------------------------------------------------------
+    async def _address(self) -> str | Trace:
+        """The target's address; or the trace that ends with its name."""
+        t = self._target
+        if t.kind == "service":
+            return self._service_address(t.host)
+        if t.kind == "pod":
+            return self._pod_address(t.host)
+        if t.is_address and t.kind != "dns":
+            return t.host
+        resolver = await resolver_of(self._source) if self._source.kind == "pod" else Resolver()
+        if t.host in resolver.hosts and t.kind != "dns":
+            self._say("name", f"{t.host} is {resolver.hosts[t.host]}", "found in /etc/hosts: no DNS server is asked")
+            return resolver.hosts[t.host]
+        if not resolver.servers:
+            why = "has no nameserver in /etc/resolv.conf" if self._source.kind == "pod" else "knows no cluster names"
+            self._say("name", f"{t.host} cannot be looked up: {self._source.name} {why}")
+            hint = f"{self._source.name} {why}; give an address, or svc/{t.host.partition('.')[0]}"
+            return self._done("error", hint)
+        return await self._resolved(resolver)
+
+    async def _resolved(self, resolver: Resolver) -> str | Trace:
+        """By real questions, recorded: if one stays unanswered (or DNS is what is traced), its way is the trace."""
+        server = resolver.servers[0]
+        try:
+            sock = await probe.open_socket(self._source, "udp", server, dscp(next(_numbers)))
+        except NoSource as error:
+            self._say("route", f"to the DNS server {server}: {error}", f"ip route get {server}")
+            return self._done("error", f"{self._source.name} has no way to its DNS server {server}: {error}")
+        with sock:
+            flow = self._flow(sock, b"")
+            async with Recorder(self._listening_to(server, 53), flow) as recorder:
+                asked = await look_up(sock, resolver, self._target.host, self._seconds)
+                records = await recorder.stop()
+                for number, lookup in enumerate(asked, 1):
+                    self._say_lookup(lookup, number, resolver)
+                last = asked[-1]
+                if last.addresses and self._target.kind != "dns":
+                    return last.addresses[0]
+                flow = replace(flow, payload=last.query, is_dns=True)
+                return await self._told_of_dns(last, records, flow)
+
+    async def _told_of_dns(self, last: Lookup, records: list[Record], flow: Flow) -> Trace:
+        if last.answer is None:
+            outcome = Outcome("failed" if last.error else "silent", last.error or f"DNS did not answer for {last.name}")
+            refused = "refused" in last.error
+            return await self._told(replace(outcome, end="refused") if refused else outcome, records, flow)
+        if last.addresses:
+            return await self._told(Outcome("answered", str(last.answer)), records, flow)
+        if self._target.kind == "dns":
+            told = await self._told(Outcome("answered", ""), records, flow)
+            return replace(told, verdict="refused", because=f"no name of the search path exists: {last.answer.rcode}")
+        return self._done("refused", f"the name {self._target.host} does not exist: {last.answer.rcode} for every try")
+
+    def _say_lookup(self, lookup: Lookup, number: int, resolver: Resolver) -> None:
+        told = "no answer" if lookup.answer is None else ", ".join(lookup.addresses) or lookup.answer.rcode
+        if lookup.answer is not None and not lookup.answer.answers and lookup.answer.rcode == "NOERROR":
+            told = "exists, but has no address (NOERROR, no A record)"
+        of = len(resolver.candidates(self._target.host))
+        detail = f"question {number} of at most {of}: A {lookup.name}, asked of {lookup.server}"
+        detail += f", {lookup.milliseconds:.1f} ms" if lookup.answer else f": {lookup.error or 'silence'}"
+        if number == 1 and of > 1:
+            detail += f"\nsearch {' '.join(resolver.searches)}; ndots {resolver.ndots}"
+        self._say("name", f"{lookup.name}: {told}", detail)
+
+    def _service_address(self, name: str) -> str:
+        namespace, _, short = name.rpartition("/")
+        service = self._live.client.get(Service, short, namespace or self._namespace)
+        ip = service.spec.clusterIP if service.spec else None
+        if not ip or ip == "None":
+            raise bad_request(f"Service {name} is headless: it has no address of its own; trace its name instead")
+        self._say("name", f"Service {name} has the cluster IP {ip}", "asked of the API: no DNS look-up is part of this")
+        return ip
+
+    def _pod_address(self, name: str) -> str:
+        namespace, _, short = name.rpartition("/")
+        pod = self._live.client.get(Pod, short, namespace or self._namespace)
+        if not (pod.status and pod.status.podIP):
+            raise bad_request(f"pod {name} has no address yet")
+        self._say("name", f"pod {name} has the address {pod.status.podIP}", "asked of the API: no DNS look-up")
+        return pod.status.podIP
+
+    # -- recording and telling -----------------------------------------------------------------------------------------
+    def _flow(self, sock: socket.socket, payload: bytes) -> Flow:
+        ip, port = sock.getsockname()
+        protocol = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+        mark = sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2
+        return Flow(protocol, ip, port, mark, payload)
+
+    def _listening_to(self, ip: str, port: int) -> list[Place]:
+        """Every node, the fabric, outside, the source, and the pods it may be for."""
+        pods = [place for pod in objects.pods_behind(self._live.client, ip, port) if (place := self._places.of(pod))]
+        all_ = [self._source, *self._places.shared.values(), *pods]
+        return list({place.name: place for place in all_}.values())
+
+    async def _told(self, outcome: Outcome, records: list[Record], flow: Flow) -> Trace:
+        for record in records:
+            self._gaps += record.gaps
+        matcher = Matcher(flow, records)
+        evidence, hooks = await gather(matcher, flow, self._gaps)
+        for direction, leg in (("out", matcher.out), ("back", matcher.back)):
+            self._stations += Teller(direction, evidence, self._began_ns).tell(visits(leg, hooks))
+        verdict, because, gaps = judge(outcome, matcher, self._stations)
+        self._gaps += gaps
+        for gap in gaps:
+            last = self._stations[-1] if self._stations else None
+            place, direction = (last.place, last.direction) if last else (self._source.name, "out")
+            self._stations.append(Station(0, direction, place, "gap", gap))
+        return self._done(verdict, because)
+
+    def _say(self, layer: str, what: str, detail: str = "") -> None:
+        self._stations.append(Station(0, "out", self._source.name, layer, what, detail))
+
+    def _done(self, verdict: str, because: str) -> Trace:
+        numbered = [replace(s, number=i) for i, s in enumerate(self._stations, 1)]
+        milliseconds = 1000 * (time.monotonic() - self._began)
+        return Trace(self._source.name, self._target.text, verdict, numbered, milliseconds, self._gaps, because)
+
+
+def _version_question() -> bytes:
+    """A DNS server answers nothing but questions: one that every server of a cluster knows."""
+    from ..decode import dns_query
+
+    return dns_query(int.from_bytes(os.urandom(2), "big"), "kubernetes.default.svc.cluster.local")

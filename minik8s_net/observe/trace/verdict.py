@@ -1,0 +1,70 @@
+"""How a trace ended, and where: from the records, with what the sender was told beside it. Pure."""
+
+from __future__ import annotations
+
+from . import provenance
+from .matching import Leg, Matcher, Seen
+from .model import Station
+from .probe import Outcome
+
+
+def judge(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[str, str, list[str]]:
+    """(verdict, one sentence, gaps)."""
+    stop = next((s for s in stations if _stops(s)), None)
+    if outcome.end in ("answered", "connected"):
+        return "delivered", outcome.words, _unseen(matcher)
+    if outcome.end == "refused":
+        return "refused", _refusal(matcher, stop, outcome), _unseen(matcher)
+    if stop is not None:
+        way = "" if stop.direction == "out" else "the answer was "
+        by = f" ({stop.written_by})" if stop.written_by else ""
+        return "dropped", f"{way}dropped in {stop.place} by {stop.what.partition(':')[0]}{by}", []
+    if outcome.end == "failed":
+        return "error", outcome.words, []
+    return _silence(outcome, matcher)
+
+
+def _stops(station: Station) -> bool:
+    return station.layer in ("rule", "policy") and (
+        station.what.endswith((": drop", ": reject")) or "policy drops it" in station.what
+    )
+
+
+def _refusal(matcher: Matcher, stop: Station | None, outcome: Outcome) -> str:
+    if stop is not None:
+        said = provenance.comment(stop.detail)
+        return f"refused by a rule in {stop.place}" + (f": {said}" if said else "")
+    back = matcher.back.seen
+    if back and back[0].packet.kind == "tcp":
+        return f"refused by {back[0].place.name}: nobody listens there (TCP RST)"
+    if back:
+        return f"refused by {back[0].place.name}: ICMP {back[0].packet.note}"
+    return outcome.words
+
+
+def _silence(outcome: Outcome, matcher: Matcher) -> tuple[str, str, list[str]]:
+    """No rule dropped it, and nobody answered: where it was last seen is all that is known."""
+    if matcher.back.seen:
+        last, what = matcher.back.seen[-1], "the answer"
+    elif matcher.out.seen:
+        last, what = matcher.out.seen[-1], "the packet"
+    else:
+        return "no-answer", f"{outcome.words}; no device saw the packet", ["no device saw the packet leave"]
+    how = "leaving by" if last.outgoing else "arriving at"
+    where = f"{what} was last seen in {last.place.name}, {how} {last.interface}"
+    return "no-answer", f"{outcome.words}; {where}", [f"{where}; no rule there dropped it, what did is not recorded"]
+
+
+def _unseen(matcher: Matcher) -> list[str]:
+    """Where a device sent the packet and nothing at its other end recorded it, although it got through."""
+    gaps = []
+    for name, leg in (("out", matcher.out), ("back", matcher.back)):
+        if not leg.seen:
+            gaps.append(f"no frame was recorded on the way {name}")
+        elif name == "out" and (end := _open_end(leg)):
+            gaps.append(f"the packet left {end.place.name} by {end.interface}; who took it there was not recorded")
+    return gaps
+
+
+def _open_end(leg: Leg) -> Seen | None:
+    return leg.seen[-1] if leg.seen[-1].outgoing else None
