@@ -1,7 +1,8 @@
 """Kubernetes' protobuf bodies (`k8s\\0` + runtime.Unknown) to JSON trees: kubectl ≥ 1.32 sends them for `create …`.
 
-Field numbers: data/protobuf.json (Kubernetes 1.33). Proto2 presence is kept: an empty string or zero that was sent is
-dropped where Go's `omitempty` would drop it, so that the tree is what the same client would have sent as JSON.
+Field numbers: data/protobuf.json (Kubernetes 1.33; kinds that few clients send as protobuf: the newest, for numbers
+never change). Proto2 presence is kept: an empty string or zero that was sent is dropped where Go's `omitempty` would
+drop it, so that the tree is what the same client would have sent as JSON.
 https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
 
@@ -24,7 +25,7 @@ CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCALARS = {"string", "bytes", "bool", "int32", "int64"}
 INLINE = {"volumeSource", "localObjectReference", "handler", "ephemeralContainerCommon", "ingressRuleValue",
-          "persistentVolumeSource"}  # fmt: skip
+          "persistentVolumeSource", "rule", "ruleWithOperations"}  # fmt: skip
 MAX_DEPTH = 100
 
 
@@ -177,10 +178,10 @@ def _special(kind: str, tree: Json) -> Any:
         return tree.get("strVal", "") if tree.get("type") else tree.get("intVal", 0)
     if kind in ("apis.meta.v1.Time", "apis.meta.v1.MicroTime"):
         return _time(tree, micro=kind.endswith("MicroTime"))
-    if kind == "authentication.v1.ExtraValue":
+    if kind.endswith(".v1.ExtraValue"):
         return tree.get("items", [])
-    if kind == "apis.meta.v1.FieldsV1":
-        return json.loads(base64.b64decode(tree.get("Raw", "")) or b"{}")
+    if kind in ("apis.meta.v1.FieldsV1", "runtime.RawExtension"):
+        return json.loads(base64.b64decode(tree.get("Raw") or tree.get("raw", "")) or b"{}")
     return tree
 
 

@@ -21,7 +21,7 @@ from .kubelets import Kubelets
 from .registry import Registry
 from .resources import Resources
 from .subresources import Subresources
-from .target import Query, Target, not_served, parse
+from .target import Query, Target, method_not_allowed, not_served, parse
 from .tokens import Tokens, User
 
 OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})  # anybody may ask these
@@ -103,6 +103,8 @@ class App:
             return PlainTextResponse(self._metrics(), media_type="text/plain; version=0.0.4")
         if (found := documents.answer(request, path, query)) is None:
             raise not_served()
+        if request.method not in ("GET", "HEAD"):
+            raise method_not_allowed()
         return found
 
     def _metrics(self) -> str:

@@ -77,20 +77,25 @@ class Resources:
 
     def list(self, target: Target, query: Query, form: answers.Form) -> Response:
         kind = target.kind
+        query.check_list(watch=False)
         selection = Selection.of(kind, query)
-        self._check_revision(query.text("resourceVersion"))
+        self._check_revision(kind, query)
         chosen = selection.filter(self.registry.select(kind, target.namespace))
         page, meta = paging.page(chosen, query, self.registry.store.revision)
         return answers.json(answers.many(kind, page, form, meta))
 
-    def _check_revision(self, text: str) -> None:
-        """A list at a revision that is still to come can't be answered; any older one is served from the present."""
+    def _check_revision(self, kind: Kind, query: Query) -> None:
+        """A list at a revision that is still to come can't be answered; any older one is served from the present,
+        unless exactly that one is wanted and the kind has changed since. Raises StatusError 400, 410, 504."""
+        text, store = query.text("resourceVersion"), self.registry.store
         if not text:
             return
         if not text.isascii() or not text.isdigit():
             raise bad_request(f"resourceVersion: {not_a_number(text)}")
-        if int(text) > self.registry.store.revision:
-            raise from_the_future(text, self.registry.store.revision)
+        if int(text) > store.revision:
+            raise from_the_future(text, store.revision)
+        if query.text("resourceVersionMatch") == "Exact" and store.changed_since(kind.home.qualified, int(text)):
+            raise StatusError(410, "Expired", "The provided resource version is too old: only the present is kept.")
 
     # -- writing -----------------------------------------------------------------------------------------------
     def create(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from .app import App
+from .connections import Protocol
 from .kubelets import Kubelets
 from .pki import Pki, write_private
 from .registry import Registry
@@ -39,7 +40,7 @@ class ApiServer:
         self.port = local.getsockname()[1]
         config = uvicorn.Config(
             self.app,
-            http="httptools",
+            http=Protocol,
             ws="wsproto",
             loop="none",
             lifespan="off",

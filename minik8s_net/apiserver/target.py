@@ -11,10 +11,21 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from ..api.errors import FieldError, Go, StatusError, bad_request, bad_value, invalid_named, too_long, unsupported
+from ..api.errors import (
+    FieldError,
+    Go,
+    StatusError,
+    bad_request,
+    bad_value,
+    invalid_named,
+    prohibited,
+    too_long,
+    unsupported,
+)
 from ..api.kinds import Kind, by_path
 from .registry import WriteOptions
 
+NOT_OLDER = "NotOlderThan"
 MAX_MANAGER = 128  # characters of a field manager's name
 
 
@@ -85,6 +96,27 @@ class Query:
         if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
         return int(text)
+
+    def check_list(self, *, watch: bool) -> None:
+        """resourceVersionMatch and sendInitialEvents go with some requests only. Raises StatusError 422."""
+        match, errors = self.text("resourceVersionMatch"), []
+        initial, path = "sendInitialEvents" in self.values, "resourceVersionMatch"
+        if watch and initial and match != NOT_OLDER:
+            errors.append(prohibited(path, f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}"))
+        elif watch and match and not initial:
+            errors.append(prohibited(path, f"{path} is forbidden for watch unless sendInitialEvents is provided"))
+        elif not watch and match and not self.text("resourceVersion"):
+            errors.append(prohibited(path, f"{path} is forbidden unless resourceVersion is provided"))
+        if match and self.text("continue"):
+            errors.append(prohibited(path, f"{path} is forbidden when continue is provided"))
+        if match and match not in (NOT_OLDER, *(() if watch else ("Exact",))):
+            errors.append(unsupported(path, match, [NOT_OLDER] if watch else ["Exact", NOT_OLDER, ""]))
+        if not watch and match == "Exact" and self.text("resourceVersion") == "0":
+            errors.append(prohibited(path, f'{path} "exact" is forbidden for resourceVersion "0"'))
+        if not watch and initial:
+            errors.append(prohibited("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+        if errors:
+            raise invalid_named("ListOptions", "meta.k8s.io", "", errors)
 
     def write_options(self, options_kind: str, agent: str = "") -> WriteOptions:
         """`options_kind` is CreateOptions, UpdateOptions or PatchOptions; `agent` the field manager where the query

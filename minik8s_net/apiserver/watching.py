@@ -40,6 +40,7 @@ class Watcher:
         """Subscribes at once: nothing between this and the first byte is missed. Raises StatusError."""
         self._store, self._kind, self._form = store, target.kind, form
         self._namespace = target.namespace
+        query.check_list(watch=True)
         self._selection = Selection.of(target.kind, query)
         self._bookmarks = query.flag("allowWatchBookmarks")
         self._timeout = query.number("timeoutSeconds") or random.randint(1800, 3600)

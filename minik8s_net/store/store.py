@@ -50,8 +50,18 @@ class StoreError(Exception):
 
 
 def unavailable(error: sqlite3.Error) -> StatusError:
-    message = f"Internal error occurred: the store refused the write: {error}"
-    return StatusError(500, "InternalError", message, {"causes": [{"message": str(error)}]})
+    """What a client is told of a write that SQLite refused: nothing was stored, and why."""
+    details = {"causes": [{"message": str(error)}]}
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        said = "the disk that holds the cluster's store is full: nothing was changed; free some space and try again"
+        return StatusError(507, "InsufficientStorage", said, details)
+    return StatusError(500, "InternalError", f"Internal error occurred: the store refused the write: {error}", details)
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """What to say, and to do, when the database is not what it should be."""
+    mend = "`minik8s snapshot restore` brings a saved one back; `minik8s down`, then `minik8s up`, begins a new cluster"
+    return StoreError(f"{path}: the cluster's store cannot be read ({error}). {mend}")
 
 
 class Expired(Exception):
@@ -83,16 +93,25 @@ class Store:
                 "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA
             )
             (self.revision,) = self._db.execute("SELECT value FROM revision").fetchone()
-            for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
-                version = Version(resource, namespace, name, msgspec.json.decode(body), body)
-                self._objects.setdefault(resource, {})[namespace, name] = version
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+            self._load()
+        except (sqlite3.OperationalError, sqlite3.DatabaseError, msgspec.DecodeError, KeyError, TypeError) as error:
             self._db.close()
-            raise StoreError(f"{path}: {error}") from error
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+                raise StoreError(f"{path}: {error}") from error
+            raise damaged(path, error) from error
         self._oldest = self.revision  # nothing before this start can be replayed
         self._dropped: dict[str, int] = {}  # the newest revision that fell out of a resource's history
 
+    def _load(self) -> None:
+        """All objects into memory. Raises what a damaged file makes it raise."""
+        for resource, namespace, name, body in self._db.execute("SELECT * FROM objects"):
+            tree = msgspec.json.decode(body, type=dict)
+            if int(tree["metadata"]["resourceVersion"]) > self.revision:
+                raise KeyError(f"{resource} {namespace}/{name} is newer than the store")
+            self._objects.setdefault(resource, {})[namespace, name] = Version(resource, namespace, name, tree, body)
+
     def close(self) -> None:
+        """Let go of the file; what was acknowledged is in it."""
         self._db.close()
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -170,6 +189,11 @@ class Store:
         if revision < max(self._oldest, self._dropped.get(resource, 0)):
             raise Expired(f"too old resource version: {revision} ({self.revision})")
         return [event for event in self._history.get(resource, ()) if event.revision > revision]
+
+    def changed_since(self, resource: str, revision: int) -> bool:
+        """Whether anything of `resource` was written after `revision` (or may have been: before this start)."""
+        history = self._history.get(resource)
+        return revision < self._oldest or bool(history and history[-1].revision > revision)
 
     def _committed(self, event: Event) -> None:
         resource = event.new.resource

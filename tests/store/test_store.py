@@ -150,7 +150,7 @@ def test_a_refused_write_changes_nothing(store: Store) -> None:
     store._db.execute(f"PRAGMA max_page_count={pages}")  # a full disk
     with pytest.raises(StatusError) as refused:
         put(store, "a", number=2, filler="x" * 1_000_000)
-    assert refused.value.code == 500
+    assert refused.value.code == 507 and "disk" in str(refused.value)
     found, revision = store.get("pods", "default", "a"), store.revision
     assert found and found.tree["number"] == 1 and not seen
     store._db.execute("PRAGMA max_page_count=1000000")

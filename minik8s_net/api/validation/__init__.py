@@ -10,7 +10,19 @@ from typing import Any
 
 from minik8s_net.api.errors import FieldError
 from minik8s_net.api.kinds import Kind
-from minik8s_net.api.validation import endpoints, network_policy, others, pod, pod_update, service, workloads
+from minik8s_net.api.validation import (
+    endpoints,
+    ingress,
+    network_policy,
+    others,
+    pod,
+    pod_update,
+    rbac,
+    scaling,
+    service,
+    storage,
+    workloads,
+)
 from minik8s_net.api.validation.meta import validate_metadata, validate_metadata_update
 
 Json = dict[str, Any]
@@ -25,12 +37,20 @@ VALIDATORS: dict[tuple[str, str], Validator] = {
     ("discovery.k8s.io", "EndpointSlice"): endpoints.validate_endpoint_slice,
     ("networking.k8s.io", "NetworkPolicy"): network_policy.validate_network_policy,
     **workloads.VALIDATORS,
+    **ingress.VALIDATORS,
+    **storage.VALIDATORS,
+    **scaling.VALIDATORS,
+    **rbac.VALIDATORS,
     **others.VALIDATORS,
 }
 CHANGE_VALIDATORS: dict[tuple[str, str], ChangeValidator] = {
     ("", "Service"): service.validate_service_change,
     ("discovery.k8s.io", "EndpointSlice"): endpoints.validate_slice_change,
     **workloads.CHANGE_VALIDATORS,
+    **ingress.CHANGE_VALIDATORS,
+    **storage.CHANGE_VALIDATORS,
+    **scaling.CHANGE_VALIDATORS,
+    **rbac.CHANGE_VALIDATORS,
     **others.CHANGE_VALIDATORS,
 }
 

@@ -76,7 +76,20 @@ def _container(container: Json, path: str, rules: ContainerRules) -> list[FieldE
     errors += one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy", ""), PULL_POLICIES)
     errors += _ports(container.get("ports", []), f"{path}.ports", rules)
     errors += _env(container, path) + _mounts(container.get("volumeMounts", []), f"{path}.volumeMounts", rules)
-    return errors + _resources(container.get("resources", {}), f"{path}.resources")
+    errors += _resources(container.get("resources", {}), f"{path}.resources")
+    return errors + _security(container.get("securityContext", {}), f"{path}.securityContext")
+
+
+def _security(context: Json, path: str) -> list[FieldError]:
+    errors = [
+        bad_value(f"{path}.{field}", context[field], "must be between 0 and 2147483647, inclusive")
+        for field in ("runAsUser", "runAsGroup")
+        if field in context and not 0 <= context[field] < 2**31
+    ]
+    if context.get("allowPrivilegeEscalation") is False and context.get("privileged"):
+        detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+        errors.append(bad_value(path, "", detail))
+    return errors
 
 
 def _init_container(container: Json, path: str) -> list[FieldError]:
@@ -217,6 +230,11 @@ def _probe(probe: Json, path: str, kind: str) -> list[FieldError]:
         "successThreshold",
         "failureThreshold",
     )
+    grace = probe.get("terminationGracePeriodSeconds")
+    if grace is not None and kind == "readinessProbe":
+        errors.append(bad_value(f"{path}.terminationGracePeriodSeconds", grace, "must not be set for readinessProbes"))
+    elif grace is not None and grace <= 0:
+        errors.append(bad_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
     if kind != "readinessProbe" and probe.get("successThreshold", 1) != 1:
         errors.append(bad_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
     return errors

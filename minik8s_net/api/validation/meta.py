@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from minik8s_net.api.errors import FieldError, bad_value, prohibited, required, too_long, unsupported
+from minik8s_net.api.errors import FieldError, Go, bad_value, prohibited, required, too_long, unsupported
 from minik8s_net.api.kinds import Kind
 from minik8s_net.api.validation import names
 
@@ -119,3 +120,28 @@ def not_negative(tree: Json, path: str, *fields: str) -> list[FieldError]:
     """Each field that is given must be ≥ 0."""
     detail = "must be greater than or equal to 0"
     return [bad_value(f"{path}.{f}", tree[f], detail) for f in fields if tree.get(f, 0) < 0]
+
+
+def immutable(*fields: str, of: str = "spec") -> Callable[[Json, Json], list[FieldError]]:
+    """A rule: these fields of `of` ("" = the object itself) stay as they were created."""
+
+    def check(new: Json, old: Json) -> list[FieldError]:
+        now, was = (new.get(of, {}), old.get(of, {})) if of else (new, old)
+        path = f"{of}." if of else ""
+        return [
+            bad_value(f"{path}{f}", Go(_go(now.get(f))), "field is immutable")
+            for f in fields
+            if now.get(f) != was.get(f)
+        ]
+
+    return check
+
+
+def _go(value: Any) -> str:
+    """A selector as Go prints it; other values as JSON."""
+    if isinstance(value, dict) and set(value) <= {"matchLabels", "matchExpressions"}:
+        labels, terms = Go.map(value.get("matchLabels", {})), "[]v1.LabelSelectorRequirement(nil)"
+        if value.get("matchExpressions"):
+            terms = json.dumps(value["matchExpressions"])
+        return f"&v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{terms}}}"
+    return json.dumps(value)

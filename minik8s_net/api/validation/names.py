@@ -54,6 +54,18 @@ def dns_subdomain(value: str) -> list[str]:
     return errors
 
 
+def wildcard(value: str) -> list[str]:
+    """`*.` and a subdomain: hosts of Ingresses."""
+    errors, pattern = _too_long(value, 253), rf"\*\.{_SUBDOMAIN}"
+    if not re.fullmatch(pattern, value):
+        message = (
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+            "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(message, pattern, "*.example.com"))
+    return errors
+
+
 def dns_1035(value: str) -> list[str]:
     """RFC 1035 label: Services' names."""
     errors = _too_long(value, 63)
@@ -134,11 +146,7 @@ def config_key(value: str) -> list[str]:
     errors = _too_long(value, 253)
     if not re.fullmatch(_CONFIG_KEY, value):
         message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-        errors.append(
-            _regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name").replace(
-                ",  or 'KEY_NAME'", ",  or 'KEY_NAME'"
-            )
-        )
+        errors.append(_regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"))
     if value in (".", ".."):
         errors.append(f"must not be '{value}'")
     return errors

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from minik8s_net.api import quantity
 from minik8s_net.api.errors import (
     FieldError,
     bad_value,
@@ -13,14 +14,16 @@ from minik8s_net.api.errors import (
     prohibited,
     required,
     too_long,
-    unsupported,
 )
 from minik8s_net.api.validation import names
-from minik8s_net.api.validation.meta import one_of, validate_selector
+from minik8s_net.api.validation.meta import one_of
 
 Json = dict[str, Any]
 MAX_DATA = 1024 * 1024  # bytes, of a ConfigMap or Secret
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+QUOTAS = ("cpu", "memory", "ephemeral-storage", "storage", "requests", "limits", "pods", "services",
+          "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "count",
+          "hugepages-2Mi", "hugepages-1Gi")  # fmt: skip
 SECRET_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -104,51 +107,6 @@ def _secret_change(new: Json, old: Json) -> list[FieldError]:
     return errors
 
 
-def validate_budget(obj: Json) -> list[FieldError]:
-    spec = obj.get("spec", {})
-    both = [f for f in ("minAvailable", "maxUnavailable") if f in spec]
-    errors = validate_selector(spec.get("selector", {}), "spec.selector")
-    if len(both) == 2:
-        errors.append(bad_value("spec", "", "minAvailable and maxUnavailable cannot be both set"))
-    for field in both:
-        if isinstance(spec[field], int) and spec[field] < 0:
-            errors.append(bad_value(f"spec.{field}", spec[field], "must be greater than or equal to 0"))
-    return errors
-
-
-def validate_ingress(obj: Json) -> list[FieldError]:
-    spec, errors = obj.get("spec", {}), []
-    if not spec.get("rules") and not spec.get("defaultBackend"):
-        errors.append(bad_value("spec", "", "either `defaultBackend` or `rules` must be specified"))
-    for i, rule in enumerate(spec.get("rules", [])):
-        if host := rule.get("host"):
-            bare = host.removeprefix("*.")
-            errors += [bad_value(f"spec.rules[{i}].host", host, e) for e in names.dns_subdomain(bare)]
-        for j, path in enumerate(rule.get("http", {}).get("paths", [])):
-            at = f"spec.rules[{i}].http.paths[{j}]"
-            kind, where = path.get("pathType"), path.get("path", "")
-            if kind is None:
-                errors.append(required(f"{at}.pathType", "pathType must be specified"))
-            elif kind not in ("Exact", "ImplementationSpecific", "Prefix"):
-                errors.append(unsupported(f"{at}.pathType", kind, ("Exact", "ImplementationSpecific", "Prefix")))
-            elif kind != "ImplementationSpecific" and not where.startswith("/"):
-                errors.append(bad_value(f"{at}.path", where, "must be an absolute path"))
-    return errors
-
-
-def validate_role_binding(obj: Json) -> list[FieldError]:
-    role, errors = obj.get("roleRef", {}), []
-    supported = ("ClusterRole", "Role") if obj.get("kind") == "RoleBinding" else ("ClusterRole",)
-    errors += one_of("roleRef.kind", role.get("kind", ""), supported)
-    if not role.get("name"):
-        errors.append(required("roleRef.name"))
-    for i, subject in enumerate(obj.get("subjects", [])):
-        if not subject.get("name"):
-            errors.append(required(f"subjects[{i}].name"))
-        errors += one_of(f"subjects[{i}].kind", subject.get("kind", ""), ("ServiceAccount", "User", "Group"))
-    return errors
-
-
 def validate_lease(obj: Json) -> list[FieldError]:
     spec = obj.get("spec", {})
     seconds = spec.get("leaseDurationSeconds")
@@ -161,15 +119,25 @@ def validate_lease(obj: Json) -> list[FieldError]:
     return errors
 
 
+def validate_quota(obj: Json) -> list[FieldError]:
+    """A ResourceQuota: amounts of known resources."""
+    errors: list[FieldError] = []
+    for name, amount in obj.get("spec", {}).get("hard", {}).items():
+        at = f"spec.hard[{name}]"
+        if "/" not in name and name.partition(".")[0] not in QUOTAS:
+            errors.append(bad_value(at, name, "must be a standard resource type or fully qualified"))
+            errors.append(bad_value(at, name, "must be a standard resource for quota"))
+        if quantity.parse(amount) < 0:
+            errors.append(bad_value(at, amount, "must be greater than or equal to 0"))
+    return errors
+
+
 VALIDATORS: dict[tuple[str, str], Callable[[Json], list[FieldError]]] = {
     ("", "Node"): validate_node,
     ("", "Event"): validate_event,
     ("", "ConfigMap"): validate_config_map,
     ("", "Secret"): validate_secret,
-    ("policy", "PodDisruptionBudget"): validate_budget,
-    ("networking.k8s.io", "Ingress"): validate_ingress,
-    ("rbac.authorization.k8s.io", "RoleBinding"): validate_role_binding,
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): validate_role_binding,
+    ("", "ResourceQuota"): validate_quota,
     ("coordination.k8s.io", "Lease"): validate_lease,
 }
 CHANGE_VALIDATORS: dict[tuple[str, str], Callable[[Json, Json], list[FieldError]]] = {

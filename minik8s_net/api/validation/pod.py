@@ -6,6 +6,7 @@ from typing import Any
 
 from minik8s_net.api.errors import FieldError, bad_value, duplicate, prohibited, required, unsupported
 from minik8s_net.api.validation import names
+from minik8s_net.api.validation.affinity import validate_affinity
 from minik8s_net.api.validation.container import ContainerRules, validate_containers
 from minik8s_net.api.validation.meta import not_negative, one_of, validate_decorations, validate_selector
 from minik8s_net.api.validation.volume import validate_volumes
@@ -43,6 +44,7 @@ def validate_spec(spec: Json, path: str) -> list[FieldError]:
     errors += one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), RESTART_POLICIES)
     errors += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), DNS_POLICIES)
     errors += validate_selector({"matchLabels": spec.get("nodeSelector", {})}, path)
+    errors += validate_affinity(spec.get("affinity", {}), f"{path}.affinity")
     errors += _dns(spec, path) + _names(spec, path) + _seconds(spec, path)
     for i, toleration in enumerate(spec.get("tolerations", [])):
         errors += _toleration(toleration, f"{path}.tolerations[{i}]")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import available_timezones
 
 from minik8s_net.api.errors import FieldError, Go, bad_value, prohibited, required, unsupported
 from minik8s_net.api.selectors import matches
-from minik8s_net.api.validation.meta import not_negative, one_of, validate_selector
+from minik8s_net.api.validation import cron
+from minik8s_net.api.validation.meta import immutable, not_negative, one_of, validate_selector
 from minik8s_net.api.validation.pod import validate_template
 
 Json = dict[str, Any]
 _PERCENT = re.compile(r"[0-9]+%")
-_CRON_FIELDS = 5
+MAX_CRON_NAME = 52  # its Jobs add 11 characters
 
 
 def _workload(obj: Json, restart_policies: tuple[str, ...] = ("Always",)) -> list[FieldError]:
@@ -147,44 +149,20 @@ def _job_spec(spec: Json, path: str) -> list[FieldError]:
 
 def validate_cron_job(obj: Json) -> list[FieldError]:
     spec, errors = obj.get("spec", {}), []
-    schedule = spec.get("schedule", "")
+    schedule, zone = spec.get("schedule", ""), spec.get("timeZone")
+    name = obj.get("metadata", {}).get("name", "")
+    if len(name) > MAX_CRON_NAME:
+        errors.append(bad_value("metadata.name", name, f"must be no more than {MAX_CRON_NAME} characters"))
     if not schedule:
         errors.append(required("spec.schedule"))
-    elif not schedule.startswith("@") and len(schedule.split()) != _CRON_FIELDS:
-        found = len(schedule.split())
-        detail = f"expected exactly {_CRON_FIELDS} fields, found {found}: {schedule.split()}".replace("'", "")
-        errors.append(bad_value("spec.schedule", schedule, detail))
+    elif wrong := cron.complaint(schedule):
+        errors.append(bad_value("spec.schedule", schedule, wrong))
+    if zone is not None and (not zone or zone.lower() == "local" or zone not in available_timezones()):
+        errors.append(bad_value("spec.timeZone", zone, f"unknown time zone {zone}"))
     errors += one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
     fields = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     errors += not_negative(spec, "spec", *fields)
     return errors + _job_spec(spec.get("jobTemplate", {}).get("spec", {}), "spec.jobTemplate.spec")
-
-
-def _immutable(*fields: str) -> Callable[[Json, Json], list[FieldError]]:
-    def check(new: Json, old: Json) -> list[FieldError]:
-        spec, was = new.get("spec", {}), old.get("spec", {})
-        return [
-            bad_value(f"spec.{f}", Go(_go(spec.get(f))), "field is immutable")
-            for f in fields
-            if spec.get(f) != was.get(f)
-        ]
-
-    return check
-
-
-def _go(value: Any) -> str:
-    """A selector as Go prints it; other values as JSON."""
-    import json
-
-    if isinstance(value, dict) and set(value) <= {"matchLabels", "matchExpressions"}:
-        labels = Go.map(value.get("matchLabels", {}))
-        terms = (
-            json.dumps(value.get("matchExpressions"))
-            if value.get("matchExpressions")
-            else "[]v1.LabelSelectorRequirement(nil)"
-        )
-        return f"&v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{terms}}}"
-    return json.dumps(value)
 
 
 def _stateful_set_change(new: Json, old: Json) -> list[FieldError]:
@@ -209,9 +187,9 @@ VALIDATORS: dict[tuple[str, str], Callable[[Json], list[FieldError]]] = {
     ("batch", "CronJob"): validate_cron_job,
 }
 CHANGE_VALIDATORS: dict[tuple[str, str], Callable[[Json, Json], list[FieldError]]] = {
-    ("apps", "Deployment"): _immutable("selector"),
-    ("apps", "ReplicaSet"): _immutable("selector"),
-    ("apps", "DaemonSet"): _immutable("selector"),
+    ("apps", "Deployment"): immutable("selector"),
+    ("apps", "ReplicaSet"): immutable("selector"),
+    ("apps", "DaemonSet"): immutable("selector"),
     ("apps", "StatefulSet"): _stateful_set_change,
-    ("batch", "Job"): _immutable("completions", "selector", "template", "completionMode"),
+    ("batch", "Job"): immutable("completions", "selector", "template", "completionMode"),
 }
