@@ -16,7 +16,8 @@ from lightkube.resources.discovery_v1 import EndpointSlice
 from ..api.kinds import by_kind
 from ..config import ClusterConfig
 from ..dns.manifests import manifests as dns_manifests
-from ..store.client import Client, Json
+from ..reconcile import Reconciler
+from ..store.client import Change, Client, Json
 from .node_object import node_object
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -27,6 +28,33 @@ def ensure_namespaces_and_api(client: Client, config: ClusterConfig) -> None:
     """What must exist before the API server answers."""
     for kind, obj in _control_plane(config):
         _ensure(client, kind, obj)
+
+
+class ApiService:
+    """Keeps the Service `kubernetes` and its endpoints, as the real API server does: deleted, they come back at once.
+
+    `run` until cancelled.
+    """
+
+    def __init__(self, client: Client, config: ClusterConfig) -> None:
+        self._client, self._config = client, config
+        self._loop: Reconciler[str] = Reconciler("kubernetes", self._reconcile)
+
+    async def run(self) -> None:
+        ends = [self._client.watch(kind, self._on_change) for kind in (Service, Endpoints, EndpointSlice)]
+        try:
+            await self._loop.run()
+        finally:
+            for end in ends:
+                end()
+
+    def _on_change(self, change: Change[Any]) -> None:
+        meta = change.new.metadata
+        if change.type == "DELETED" and (meta.namespace, meta.name) == ("default", "kubernetes"):
+            self._loop.mark(meta.name)
+
+    async def _reconcile(self, _: str) -> None:
+        ensure_namespaces_and_api(self._client, self._config)
 
 
 def ensure_nodes(client: Client, config: ClusterConfig) -> None:

@@ -87,6 +87,7 @@ class Controller:
 
         for controller in all_controllers(client, config, pki.ca.read_text()):
             tasks.create_task(controller.run(), name=type(controller).__name__)
+        tasks.create_task(bootstrap.ApiService(client, config).run(), name="ApiService")
         policies = PolicyIndex(client)
         nodes = NodeManager(
             self.config, self.state, client, runtime, kubelets, policies, fabric, outside, tokens, pki

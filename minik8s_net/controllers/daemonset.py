@@ -18,7 +18,8 @@ from ..store.events import EventRecorder
 from .children import Children, Key, create_pod, delete_pod, pod_from
 from .common import Object, is_available, is_finished, is_ready, tolerates
 from .predicates import fits_selector
-from .rollout import bounds, template_hash
+from .revisions import Revisions
+from .rollout import bounds
 
 HASH = "controller-revision-hash"
 _TOLERATED = (
@@ -39,9 +40,11 @@ class DaemonSetController:
         self.events = EventRecorder(client, "daemonset-controller")
         self._loop: Reconciler[Key] = Reconciler("daemonset", self._reconcile)
         self._pods = Children(client, Pod, "DaemonSet", self._loop.mark)
+        self._revisions = Revisions(client, "DaemonSet", HASH, lambda key: None)
 
     async def run(self) -> None:
         ends: list[Callable[[], None]] = [
+            self._revisions.watch(),
             self._pods.watch(),
             self.client.watch(DaemonSet, self._on_set),
             self.client.watch(Node, self._on_node),
@@ -69,10 +72,14 @@ class DaemonSetController:
         found: Any = self.client.find(DaemonSet, key[1], key[0])
         if found is None:
             return
-        version = template_hash({"template": found.spec.template.to_dict()})
-        if found.metadata.deletionTimestamp is None:
-            self._place(found, version)
+        if found.metadata.deletionTimestamp is not None:
+            return
+        revision = self._revisions.present(found)
+        version = revision.metadata.labels[HASH]
+        self._place(found, version)
         self._write_status(found, version)
+        used = {revision.metadata.name, *(f"{key[1]}-{_version(p)}" for p in self._pods.of(found))}
+        self._revisions.forget(found, used)
 
     def _place(self, found: Any, version: str) -> None:
         nodes = self.client.list(Node)
@@ -95,7 +102,7 @@ class DaemonSetController:
     def _update(self, found: Any, version: str, total: int) -> None:
         """Replace pods of older templates, at most maxUnavailable (1) missing at a time."""
         pods = self._pods.of(found)
-        old = [p for p in pods if ((p.metadata.labels if p.metadata else None) or {}).get(HASH) != version]
+        old = [p for p in pods if _version(p) != version]
         rolling = found.spec.updateStrategy.rollingUpdate if found.spec.updateStrategy else None
         _, most = bounds(0, rolling.maxUnavailable if rolling and rolling.maxUnavailable is not None else 1, total)
         missing = sum(1 for p in pods if not is_ready(p) or (p.metadata and p.metadata.deletionTimestamp))
@@ -115,7 +122,7 @@ class DaemonSetController:
         pods = [p for p in self._pods.of(found) if nodes.get(_node_of(p))]
         wanted = sum(nodes.values())
         available = sum(is_available(p, found.spec.minReadySeconds or 0) for p in pods)
-        current = sum(((p.metadata.labels if p.metadata else None) or {}).get(HASH) == version for p in pods)
+        current = sum(_version(p) == version for p in pods)
         status: Json = {
             "currentNumberScheduled": len(pods),
             "desiredNumberScheduled": wanted,
@@ -168,6 +175,11 @@ def _node_of(pod: Pod) -> str:
             if field.values:
                 return field.values[0]
     return ""
+
+
+def _version(pod: Pod) -> str:
+    labels: dict[str, str] = (pod.metadata.labels if pod.metadata else None) or {}
+    return labels.get(HASH, "")
 
 
 def _labels(node: Node) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Jobs: pods that are to succeed so many times.
+"""Jobs: pods that are to succeed so many times. Which pods to start is decided in `job_plan.py`.
 
 https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
@@ -16,10 +16,8 @@ from ..reconcile import Reconciler
 from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder, timestamp
 from .children import Children, Key, create_pod, delete_pod, pod_from
-from .common import epoch, is_active, is_ready, phase, random_suffix
-
-FIRST_DELAY, LAST_DELAY = 10.0, 360.0  # seconds between failed pods
-INDEX = "batch.kubernetes.io/job-completion-index"
+from .common import condition, epoch, is_ready, phase, random_suffix
+from .job_plan import INDEX, Tally, ranges
 
 
 class JobController:
@@ -50,85 +48,88 @@ class JobController:
         if _ended(job):
             self._expire(job, key)
             return
-        pods = self._pods.of(job)
-        end = self._verdict(job, pods, key)
+        tally = Tally.of(job, self._pods.of(job))
+        end = tally.verdict() or self._overdue(job, key)
         if end is not None or job.spec.suspend:
-            for pod in pods:
-                if is_active(pod):
-                    delete_pod(self.client, self.events, job, pod)
+            self._stop(job, tally.active)
         else:
-            self._start(job, pods, key)
+            self._start(job, tally, key)
         self._write_status(job, end)
 
-    def _start(self, job: Any, pods: list[Pod], key: Key) -> None:
-        active = [p for p in pods if is_active(p)]
-        done = {_slot(p) for p in pods if phase(p) == "Succeeded"}
-        failures = [p for p in pods if phase(p) == "Failed"]
-        total = job.spec.completions
-        succeeded = sum(phase(p) == "Succeeded" for p in pods)
-        parallel = 1 if job.spec.parallelism is None else int(job.spec.parallelism)
-        wanted = parallel if total is None else min(parallel, total - succeeded)
-        if total is None and succeeded:
-            wanted = len(active)  # a work queue: one success ends the creation of more
-        missing = wanted - len(active)
-        if missing > 0 and failures and (wait := _delay(failures)) > 0:
+    def _start(self, job: Any, tally: Tally, key: Key) -> None:
+        surplus = len(tally.active) - tally.wanted
+        if surplus > 0:  # parallelism was lowered: those that got least far go
+            self._stop(job, sorted(tally.active, key=is_ready)[:surplus])
+            return
+        slots = tally.to_start()
+        if slots and (wait := tally.delay(time.time())) > 0:
             self._loop.mark_after(key, wait)
             return
-        free = [i for i in range(total or 0) if str(i) not in done and str(i) not in {_slot(p) for p in active}]
-        for number in range(missing):
-            slot = str(free[number]) if job.spec.completionMode == "Indexed" and number < len(free) else ""
+        for slot in slots:
             if create_pod(self.client, self.events, job, job_pod(job, slot)) is None:
                 return
 
-    def _verdict(self, job: Any, pods: list[Pod], key: Key) -> Json | None:
-        """The condition that ends the job, if it has ended."""
-        succeeded = sum(phase(p) == "Succeeded" for p in pods)
-        active = sum(is_active(p) for p in pods)
-        failed = sum(phase(p) == "Failed" for p in pods) + sum(_restarts(p) for p in pods if is_active(p))
-        total = job.spec.completions
-        if (total is not None and succeeded >= total) or (total is None and succeeded and not active):
-            text = "Reached expected number of succeeded pods"
-            return {"type": "Complete", "status": "True", "reason": "CompletionsReached", "message": text}
-        limit = 6 if job.spec.backoffLimit is None else job.spec.backoffLimit
-        if failed > limit:
-            text = "Job has reached the specified backoff limit"
-            return {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": text}
+    def _stop(self, job: Any, pods: list[Pod]) -> None:
+        for pod in pods:
+            delete_pod(self.client, self.events, job, pod)
+
+    def _overdue(self, job: Any, key: Key) -> Json | None:
+        """activeDeadlineSeconds, counted from the (last) start."""
         deadline = job.spec.activeDeadlineSeconds
+        if deadline is None or job.spec.suspend:
+            return None
         began = epoch(job.status.startTime) if job.status and job.status.startTime else time.time()
-        if deadline is not None:
-            if time.time() - began >= deadline:
-                text = "Job was active longer than specified deadline"
-                return {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": text}
-            self._loop.mark_after(key, began + deadline - time.time() + 0.05)
-        return None
+        left = began + deadline - time.time()
+        if left > 0:
+            self._loop.mark_after(key, left + 0.05)
+            return None
+        text = "Job was active longer than specified deadline"
+        return {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": text}
 
     def _write_status(self, job: Any, end: Json | None) -> None:
         pods, now = self._pods.of(job), timestamp()
-        active = [p for p in pods if is_active(p)]
+        tally = Tally.of(job, pods)
         status: Json = {
-            "active": len(active) or None,
-            "ready": sum(map(is_ready, active)),
-            "terminating": sum(1 for p in pods if p.metadata and p.metadata.deletionTimestamp),
-            "succeeded": sum(phase(p) == "Succeeded" for p in pods) or None,
-            "failed": sum(phase(p) == "Failed" for p in pods) or None,
+            "active": len(tally.active) or None,
+            "ready": sum(map(is_ready, tally.active)),
+            "terminating": sum(1 for p in pods if p.metadata and p.metadata.deletionTimestamp and not _over(p)),
+            "succeeded": tally.succeeded or None,
+            "failed": len(tally.failures) or None,
             "uncountedTerminatedPods": {},
+            **self._start_and_suspension(job, now),
         }
-        if not (job.status and job.status.startTime) and not job.spec.suspend:
-            status["startTime"] = now
-        if job.spec.completionMode == "Indexed":
-            indexes = sorted(int(_slot(p)) for p in pods if phase(p) == "Succeeded" and _slot(p))
-            status["completedIndexes"] = ",".join(map(str, indexes)) or None
+        if tally.indexed:
+            status["completedIndexes"] = ranges(tally.done) or None
+            if job.spec.backoffLimitPerIndex is not None:
+                status["failedIndexes"] = ranges(tally.lost)
         if end is not None:
-            timed = {**end, "lastProbeTime": now, "lastTransitionTime": now}
-            before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[end["type"]]
-            status["conditions"] = [{**timed, "type": before}, timed]
-            if end["type"] == "Complete":
-                status["completionTime"] = now
-                self.events.normal(job, "Completed", "Job completed")
-            else:
-                self.events.warning(job, end["reason"], end["message"])
+            status |= self._end(job, end, now)
         name, namespace = job.metadata.name, job.metadata.namespace
         self.client.patch(Job, name, {"status": status}, namespace, subresource="status")
+
+    def _start_and_suspension(self, job: Any, now: str) -> Json:
+        was = condition(job, "Suspended")
+        suspended = was is not None and was.status == "True"
+        if job.spec.suspend:
+            if suspended:
+                return {}
+            self.events.normal(job, "Suspended", "Job suspended")
+            return {"startTime": None, "conditions": [_suspended("True", "JobSuspended", "Job suspended", now)]}
+        if suspended:
+            self.events.normal(job, "Resumed", "Job resumed")
+            return {"startTime": now, "conditions": [_suspended("False", "JobResumed", "Job resumed", now)]}
+        return {} if job.status and job.status.startTime else {"startTime": now}
+
+    def _end(self, job: Any, end: Json, now: str) -> Json:
+        timed = {**end, "lastProbeTime": now, "lastTransitionTime": now}
+        before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[end["type"]]
+        kept = [c.to_dict() for c in (job.status.conditions if job.status else None) or ()]
+        if end["type"] == "Complete":
+            self.events.normal(job, "Completed", "Job completed")
+        else:
+            self.events.warning(job, end["reason"], end["message"])
+        ended = {"completionTime": now} if end["type"] == "Complete" else {}
+        return {"conditions": [*kept, {**timed, "type": before}, timed], **ended}
 
     def _expire(self, job: Any, key: Key) -> None:
         ttl = job.spec.ttlSecondsAfterFinished
@@ -153,33 +154,23 @@ def job_pod(job: Any, slot: str) -> Json:
     name = f"{job.metadata.name}-{slot}-{random_suffix()}"
     tree = pod_from(template, job, name, labels={INDEX: slot}, annotations={INDEX: slot})
     spec = {**tree["spec"], "hostname": f"{job.metadata.name}-{slot}"}
-    variable = {"name": "JOB_COMPLETION_INDEX", "value": slot}
-    spec["containers"] = [{**c, "env": [*(c.get("env") or ()), variable]} for c in spec["containers"]]
+    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}}
+    variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}
+    for group in ("initContainers", "containers"):
+        if group in spec:
+            spec[group] = [{**c, "env": [*(c.get("env") or ()), variable]} for c in spec[group]]
     return {**tree, "spec": spec}
 
 
-def _slot(pod: Pod) -> str:
-    notes: dict[str, str] = (pod.metadata.annotations if pod.metadata else None) or {}
-    return notes.get(INDEX, "")
+def _suspended(status: str, reason: str, message: str, now: str) -> Json:
+    times = {"lastProbeTime": now, "lastTransitionTime": now}
+    return {"type": "Suspended", "status": status, "reason": reason, "message": message, **times}
+
+
+def _over(pod: Pod) -> bool:
+    return phase(pod) in ("Succeeded", "Failed")
 
 
 def _ended(job: Any) -> bool:
     conditions = (job.status.conditions if job.status else None) or ()
     return any(c.type in ("Complete", "Failed") and c.status == "True" for c in conditions)
-
-
-def _restarts(pod: Pod) -> int:
-    return sum(s.restartCount or 0 for s in (pod.status.containerStatuses if pod.status else None) or ())
-
-
-def _delay(failures: list[Pod]) -> float:
-    """Seconds until the next try, counted from the last failure."""
-    ends: list[float] = [
-        epoch(s.state.terminated.finishedAt)
-        for p in failures
-        for s in (p.status.containerStatuses if p.status else None) or ()
-        if s.state and s.state.terminated
-    ]
-    delay: float = min(FIRST_DELAY * 2 ** (len(failures) - 1), LAST_DELAY)
-    last: float = max(ends, default=0.0)
-    return last + delay - time.time()

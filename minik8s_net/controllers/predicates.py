@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from lightkube.models.core_v1 import NodeSelectorTerm, PodAffinityTerm
+from lightkube.models.core_v1 import NodeSelectorTerm, PodAffinityTerm, Taint
 from lightkube.resources.core_v1 import Node, Pod
 
 from .common import expression, matches, tolerates
@@ -22,11 +22,8 @@ def why_not(pod: Pod, node: Node, nodes: Iterable[Node], around: NodePods) -> st
     assert pod.spec and node.spec and node.metadata
     if node.spec.unschedulable and not _tolerates_cordon(pod):
         return "node(s) were unschedulable"
-    for taint in node.spec.taints or ():
-        if taint.key == "node.kubernetes.io/unschedulable":
-            continue
-        if taint.effect in ("NoSchedule", "NoExecute") and not tolerates(pod.spec.tolerations, taint):
-            return f"node(s) had untolerated taint {{{taint.key}: {taint.value or ''}}}"
+    if taint := _untolerated(pod, node):
+        return f"node(s) had untolerated taint {{{taint.key}: {taint.value or ''}}}"
     if not fits_selector(pod, node):
         return "node(s) didn't match Pod's node affinity/selector"
     if len(around.get(node.metadata.name or "", ())) >= MAX_PODS:
@@ -36,9 +33,21 @@ def why_not(pod: Pod, node: Node, nodes: Iterable[Node], around: NodePods) -> st
     return _pod_affinity(pod, node, nodes, around)
 
 
-def _tolerates_cordon(pod: Pod) -> bool:
-    from lightkube.models.core_v1 import Taint
+def tolerates_taints(pod: Pod, node: Node) -> bool:
+    return _untolerated(pod, node) is None
 
+
+def _untolerated(pod: Pod, node: Node) -> Taint | None:
+    assert pod.spec
+    for taint in (node.spec.taints if node.spec else None) or ():
+        if taint.key == "node.kubernetes.io/unschedulable":
+            continue  # spec.unschedulable speaks for it
+        if taint.effect in ("NoSchedule", "NoExecute") and not tolerates(pod.spec.tolerations, taint):
+            return taint
+    return None
+
+
+def _tolerates_cordon(pod: Pod) -> bool:
     taint = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
     return tolerates(pod.spec.tolerations if pod.spec else None, taint)
 

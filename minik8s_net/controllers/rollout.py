@@ -57,6 +57,31 @@ def old_sizes(wanted: int, unavailable: int, new: tuple[int, int], olds: list[tu
     return sizes
 
 
+def proportional(wanted: int, surge: int, sets: list[tuple[int, int]]) -> list[int]:
+    """Sizes of ReplicaSets when a Deployment is scaled in the middle of a rollout: each keeps its share.
+
+    `sets` are (replicas, the most pods the Deployment could have when it was sized last), newest first. What rounding
+    leaves over goes to the largest.
+    https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#proportional-scaling
+    """
+    sizes = [replicas for replicas, _ in sets]
+    if not wanted:
+        return [0] * len(sets)
+    room = wanted + surge - sum(sizes)
+    # growing, the newest of equals gets more; shrinking, the oldest of equals loses more
+    order = sorted(range(len(sets)), key=lambda i: (-sets[i][0], i if room > 0 else -i))
+    left = room
+    for index in order:
+        replicas, most = sets[index]
+        change = math.floor(replicas * (wanted + surge) / (most or sum(sizes) or 1) + 0.5) - replicas
+        change = min(change, left) if room > 0 else max(change, left)
+        if (room > 0) == (change > 0):
+            sizes[index], left = replicas + change, left - change
+    if order:
+        sizes[order[0]] = max(0, sizes[order[0]] + left)
+    return sizes
+
+
 def template_hash(template: Json) -> str:
     """The value of pod-template-hash: the same template, the same name."""
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).digest()

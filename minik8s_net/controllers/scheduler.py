@@ -1,24 +1,29 @@
 """The scheduler: a node for every pod that has none, or an event that says why not.
 
-In Kubernetes: kube-scheduler. Spreads by the number of pods. What fits is decided in `predicates.py`.
+In Kubernetes: kube-scheduler. What fits is decided in `predicates.py`, `resources.py` and `topology.py`; of the
+nodes that fit, the one that preferences favour, then the one with the fewest siblings of the pod, then the emptiest.
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
-from collections.abc import Collection
 
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, Pod, Service
 
 from ..api.errors import StatusError, is_not_found
 from ..reconcile import Reconciler
 from ..store.client import Change, Client
 from ..store.events import EventRecorder, timestamp
-from .common import condition, controller_of, is_finished
+from .common import condition, is_finished
 from .predicates import NodePods, prefers, why_not
+from .resources import lacking
+from .topology import breaks_spread, crowding, siblings
 
 Key = tuple[str, str]  # namespace, name
+PATIENCE = 1.0  # seconds that first pods wait for a node which never reports
 
 
 class Scheduler:
@@ -32,12 +37,19 @@ class Scheduler:
         self._loop: Reconciler[Key] = Reconciler("scheduler", self._reconcile)
 
     async def run(self) -> None:
+        await self._all_reported()
         ends = [self.client.watch(Pod, self._on_pod), self.client.watch(Node, self._on_node)]
         try:
             await self._loop.run()
         finally:
             for end in ends:
                 end()
+
+    async def _all_reported(self) -> None:
+        """In a cluster that is just born: wait until every node has spoken, or all first pods land on the quickest."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and any(condition(n, "Ready") is None for n in self.client.list(Node)):
+            await asyncio.sleep(0.005)
 
     def _on_pod(self, change: Change[Pod]) -> None:
         pod = change.new
@@ -89,25 +101,24 @@ class Scheduler:
             return
         nodes = self.client.list(Node)
         around: NodePods = {_name(n): self._placed.get(_name(n), {}).values() for n in nodes}
-        reasons = {_name(n): why_not(pod, n, nodes, around) for n in nodes}
-        fitting = [n for n in nodes if reasons[_name(n)] is None]
+        reasons = {_name(n): _reasons(pod, n, nodes, around) for n in nodes}
+        fitting = [n for n in nodes if not reasons[_name(n)]]
         if fitting:
-            best = min(fitting, key=lambda n: (-prefers(pod, n, nodes, around), *_crowd(pod, around[_name(n)])))
-            self._bind(pod, _name(best))
+            self._bind(pod, self._best(pod, fitting, nodes, around))
             return
-        counted = Counter(r for r in reasons.values() if r)
-        told = sorted(f"{count} {reason}" for reason, count in counted.items())
-        message = (
-            f"0/{len(nodes)} nodes are available: {', '.join(told)}."
-            if nodes
-            else "no nodes available to schedule pods"
-        )
-        if nodes:
-            message += " preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling.".format(
-                len(nodes)
-            )
         self._waiting.add(key)
-        self._unschedulable(pod, "Unschedulable", message)
+        self._unschedulable(pod, "Unschedulable", _told(reasons))
+
+    def _best(self, pod: Pod, fitting: list[Node], nodes: list[Node], around: NodePods) -> str:
+        services = self.client.list(Service, pod.metadata.namespace if pod.metadata else None)
+
+        def rank(node: Node) -> tuple[int, ...]:
+            there = around[_name(node)]
+            staying = sum(1 for p in there if p.metadata and p.metadata.deletionTimestamp is None)
+            crowd = crowding(pod, node, nodes, around)
+            return -prefers(pod, node, nodes, around), crowd, siblings(pod, there, services), staying
+
+        return _name(min(fitting, key=rank))
 
     def _bind(self, pod: Pod, node: str) -> None:
         meta = pod.metadata
@@ -139,9 +150,22 @@ def _name(node: Node) -> str:
     return (node.metadata.name if node.metadata else "") or ""
 
 
-def _crowd(pod: Pod, there: Collection[Pod]) -> tuple[int, int]:
-    """How many siblings (of the same controller), then how many pods a node has; those that leave don't count."""
-    staying = [p for p in there if p.metadata and p.metadata.deletionTimestamp is None]
-    owner = controller_of(pod)
-    siblings = [p for p in staying if owner is not None and (o := controller_of(p)) and o.uid == owner.uid]
-    return len(siblings), len(staying)
+def _reasons(pod: Pod, node: Node, nodes: list[Node], around: NodePods) -> list[str]:
+    """Why the pod can't be there; nothing where it can."""
+    if reason := why_not(pod, node, nodes, around) or breaks_spread(pod, node, nodes, around):
+        return [reason]
+    return [f"Insufficient {name}" for name in lacking(pod, node, around[_name(node)])]
+
+
+def _told(reasons: dict[str, list[str]]) -> str:
+    """FailedScheduling in the scheduler's words: each reason with the number of nodes it holds for."""
+    total = len(reasons)
+    if not total:
+        return "no nodes available to schedule pods"
+    counted = Counter(reason for found in reasons.values() for reason in found)
+    told = ", ".join(sorted(f"{count} {reason}" for reason, count in counted.items()))
+    short = sum(any(r.startswith("Insufficient") for r in found) for found in reasons.values())
+    helpless = total - short
+    why = [f"{short} No preemption victims found for incoming pod"] if short else []
+    why += [f"{helpless} Preemption is not helpful for scheduling"] if helpless else []
+    return f"0/{total} nodes are available: {told}. preemption: 0/{total} nodes are available: {', '.join(why)}."

@@ -16,7 +16,7 @@ from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
 from .children import Children, Key, create_pod, delete_pod, pod_from
 from .common import is_available, is_finished, is_ready
-from .rollout import template_hash
+from .revisions import Revisions, template_of
 
 HASH = "controller-revision-hash"
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
@@ -30,9 +30,10 @@ class StatefulSetController:
         self.events = EventRecorder(client, "statefulset-controller")
         self._loop: Reconciler[Key] = Reconciler("statefulset", self._reconcile)
         self._pods = Children(client, Pod, "StatefulSet", self._loop.mark)
+        self._revisions = Revisions(client, "StatefulSet", "controller.kubernetes.io/hash", lambda key: None)
 
     async def run(self) -> None:
-        ends = [self._pods.watch(), self.client.watch(StatefulSet, self._on_set)]
+        ends = [self._revisions.watch(), self._pods.watch(), self.client.watch(StatefulSet, self._on_set)]
         try:
             await self._loop.run()
         finally:
@@ -47,15 +48,19 @@ class StatefulSetController:
         found: Any = self.client.find(StatefulSet, key[1], key[0])
         if found is None:
             return
-        version = f"{key[1]}-{template_hash({'template': found.spec.template.to_dict()})}"
-        if found.metadata.deletionTimestamp is None:
-            self._step(found, version)
+        if found.metadata.deletionTimestamp is not None:
+            return
+        revision = self._revisions.present(found)
+        version = revision.metadata.name
+        self._step(found, revision)
         self._write_status(found, version)
+        current = (found.status.currentRevision if found.status else None) or version
+        self._revisions.forget(found, {version, current, *(_version(p) for p in self._pods.of(found))})
 
-    def _step(self, found: Any, version: str) -> None:
+    def _step(self, found: Any, revision: Any) -> None:
         """One step: create or delete what the order allows, else replace one pod of an older template."""
         wanted = 1 if found.spec.replicas is None else int(found.spec.replicas)
-        first = (found.spec.ordinals.start if found.spec.ordinals else 0) or 0
+        first = _first(found)
         parallel = found.spec.podManagementPolicy == "Parallel"
         pods = {ordinal(p): p for p in self._pods.of(found)}
         healthy = True
@@ -64,7 +69,8 @@ class StatefulSetController:
             if pod is not None and is_finished(pod):
                 self._delete(found, pod)
             if pod is None:
-                create_pod(self.client, self.events, found, ordered_pod(found, index, version))
+                tree = ordered_pod(found, index, self._revision_for(found, index, revision))
+                create_pod(self.client, self.events, found, tree)
             if pod is None or not self._steady(found, pod):
                 healthy = False
                 if not parallel:
@@ -74,7 +80,14 @@ class StatefulSetController:
             if not parallel:
                 return
         if healthy:
-            self._update(found, version, first)
+            self._update(found, revision.metadata.name)
+
+    def _revision_for(self, found: Any, index: int, newest: Any) -> Any:
+        """Pods below the partition stay at the revision before the update, also when they are made anew."""
+        current = found.status.currentRevision if found.status else None
+        if index < _first(found) + _partition(found) and current:
+            return self._revisions.named(found, current) or newest
+        return newest
 
     def _steady(self, found: Any, pod: Pod) -> bool:
         assert pod.metadata
@@ -83,13 +96,13 @@ class StatefulSetController:
             self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
         return is_available(pod, minimum) and pod.metadata.deletionTimestamp is None
 
-    def _update(self, found: Any, version: str, first: int) -> None:
+    def _update(self, found: Any, version: str) -> None:
         strategy = found.spec.updateStrategy
         if strategy and strategy.type == "OnDelete":
             return
-        partition = (strategy.rollingUpdate.partition if strategy and strategy.rollingUpdate else 0) or 0
+        lowest = _first(found) + _partition(found)
         for pod in sorted(self._pods.of(found), key=ordinal, reverse=True):
-            if ordinal(pod) >= first + partition and _version(pod) != version:
+            if ordinal(pod) >= lowest and _version(pod) != version:
                 self._delete(found, pod)
                 return
 
@@ -123,11 +136,20 @@ def ordinal(pod: Pod) -> int:
     return int(match[1]) if match else -1
 
 
-def ordered_pod(found: Any, index: int, version: str) -> Json:
+def _first(found: Any) -> int:
+    return int((found.spec.ordinals.start if found.spec.ordinals else 0) or 0)
+
+
+def _partition(found: Any) -> int:
+    strategy = found.spec.updateStrategy
+    return int((strategy.rollingUpdate.partition if strategy and strategy.rollingUpdate else 0) or 0)
+
+
+def ordered_pod(found: Any, index: int, revision: Any) -> Json:
     """`web-0`, with that hostname, under the set's headless Service."""
     name = f"{found.metadata.name}-{index}"
-    labels = {HASH: version, POD_NAME: name, POD_INDEX: str(index)}
-    tree = pod_from(found.spec.template.to_dict(), found, name, labels=labels)
+    labels = {HASH: revision.metadata.name, POD_NAME: name, POD_INDEX: str(index)}
+    tree = pod_from(template_of(revision), found, name, labels=labels)
     return {**tree, "spec": {**tree["spec"], "hostname": name, "subdomain": found.spec.serviceName or ""}}
 
 

@@ -25,12 +25,15 @@ class BackOff:
         self.first, self.last = first, last
         self._entries: dict[Hashable, _Entry] = {}
 
-    def remaining(self, key: Hashable, failed_at: float, now: float) -> float:
-        """Seconds that `key`, which failed at `failed_at`, still has to wait (0.0: go, after `next`)."""
+    def remaining(self, key: Hashable, now: float, failed_at: float | None = None) -> float:
+        """Seconds that `key`, which failed at `failed_at` (default: at its last try), has to wait (0.0: go)."""
         entry = self._entries.get(key)
-        if entry is None or failed_at - entry.since > RESET:
+        if entry is None:
             return 0.0
-        return max(0.0, failed_at + entry.delay - now)
+        failed = entry.since if failed_at is None else failed_at
+        if failed - entry.since > RESET:
+            return 0.0
+        return max(0.0, failed + entry.delay - now)
 
     def next(self, key: Hashable, now: float) -> None:
         """Count one more try."""

@@ -77,7 +77,7 @@ class ContainerManager:
 
     def _crash_loop(self, pod: Pod, container: Container, last: ContainerStatus) -> None:
         now = time.time()
-        wait = self.backoff.remaining(container.name, last.finished_at, now)
+        wait = self.backoff.remaining(container.name, now, last.finished_at)
         if wait > 0:
             meta = pod.metadata
             assert meta
@@ -96,7 +96,7 @@ class ContainerManager:
         refused = self._refused.get(image)
         if refused is None:
             return
-        wait = self.backoff.remaining((IMAGE, image), refused, time.time())
+        wait = self.backoff.remaining((IMAGE, image), time.time(), refused)
         if wait > 0:
             path, text = field_path(pod, container), f'Back-off pulling image "{image}"'
             self.host.events.normal(pod, "BackOff", text, path)
@@ -222,5 +222,7 @@ class ContainerManager:
 
 def field_path(pod: Pod, container: Container) -> str:
     """Which container an event is about, as `describe` shows it."""
-    inits = {c.name for c in (pod.spec.initContainers if pod.spec else None) or ()}
-    return f"spec.{'initContainers' if container.name in inits else 'containers'}{{{container.name}}}"
+    for group in ("initContainers", "ephemeralContainers"):
+        if any(c.name == container.name for c in getattr(pod.spec, group, None) or ()):
+            return f"spec.{group}{{{container.name}}}"
+    return f"spec.containers{{{container.name}}}"

@@ -28,6 +28,7 @@ from .host import Host, PodNetwork
 from .pod import PodWorker
 
 log = logging.getLogger(__name__)
+SILENCE = 0.2  # seconds between looks whether a lost node is back
 STATUS_EVERY = 300.0  # seconds between full node statuses without a change
 Tokens = Callable[[Pod], str]  # the token of the pod's ServiceAccount, bound to the pod
 
@@ -49,6 +50,7 @@ class Kubelet:
         ca_pem: str = "",
     ) -> None:
         self.node_name, self.client, self.runtime, self.netns = node_name, client, runtime, node_netns
+        self.silent = False  # by a fault: the node says nothing any more
         self._workers: dict[str, PodWorker] = {}
         self._pods: dict[str, Pod] = {}  # by uid, of this node
         self._users: dict[tuple[str, str, str], set[str]] = {}  # kind, namespace, name -> uids that mount or name it
@@ -93,6 +95,19 @@ class Kubelet:
         for worker in self._workers.values():
             worker.detach()
 
+    def wired(self) -> list[tuple[Pod, Sandbox]]:
+        """The pods of this node that stand on the pod network now: wired up, and not on their way out."""
+        return [
+            (pod, worker.sandbox)
+            for uid, worker in self._workers.items()
+            if (pod := self._pods.get(uid)) is not None
+            and worker.sandbox is not None
+            and worker.address
+            and worker.sandbox.config.netns is None
+            and pod.metadata is not None
+            and pod.metadata.deletionTimestamp is None
+        ]
+
     async def settle(self) -> None:
         """Wait until no pod of this node has anything left to do at once."""
         await self._reconciler.settle()
@@ -107,14 +122,24 @@ class Kubelet:
             self._pods.pop(uid, None)
             self._index(pod, add=False)
             if worker := self._workers.get(uid):
-                worker.hurry()
+                worker.hasten()
         else:
             if uid not in self._pods:
                 self._index(pod, add=True)
             self._pods[uid] = pod
             if change.old is not None and _same_wish(change.old, pod):
                 return  # our own status write
+            if worker := self._workers.get(uid):
+                self._tell(worker, pod)
         self._reconciler.mark(uid)
+
+    def _tell(self, worker: PodWorker, pod: Pod) -> None:
+        """What a worker must know at once, also in the middle of a sync: a shorter grace, other labels to show."""
+        meta = pod.metadata
+        assert meta
+        if meta.deletionTimestamp and meta.deletionGracePeriodSeconds is not None:
+            worker.hasten(float(meta.deletionGracePeriodSeconds))
+        worker.refresh_volumes()
 
     def _index(self, pod: Pod, *, add: bool) -> None:
         assert pod.metadata
@@ -191,6 +216,9 @@ class Kubelet:
     async def _heartbeat(self) -> None:
         posted = 0.0
         while True:
+            if self.silent:
+                await asyncio.sleep(SILENCE)
+                continue
             try:
                 node.renew_lease(self.client, self.node_name)
                 if time.monotonic() - posted > STATUS_EVERY or not posted or self._lost_ready():

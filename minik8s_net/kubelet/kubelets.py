@@ -72,6 +72,8 @@ class NodeKubelets:
         try:
             return await kubelet.runtime.exec(status.containerID.partition("://")[2], command, tty=tty, stdin=stdin)
         except CriError as error:
+            if error.reason == "ContainerCannotRun":
+                return _not_run(error.message)
             raise StatusError(500, "InternalError", error.message) from None
 
     async def dial(self, namespace: str, pod: str, port: int) -> socket.socket:
@@ -116,13 +118,25 @@ class NodeKubelets:
         return status.restartCount
 
 
+def _not_run(message: str) -> ExecStreams:
+    """A command that could not be started, told as shells do: its message on stderr, and 127 (not found) or 126."""
+    missing = "executable file not found" in message or "no such file" in message
+    ends = []
+    for text in ("", message + "\n", "127" if missing else "126"):
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.write(theirs, text.encode())
+        os.close(theirs)
+        ends.append(ours)
+    return ExecStreams(pid=0, stdin=None, stdout=ends[0], stderr=ends[1], status=ends[2])
+
+
 def _container_name(pod: Pod, wanted: str | None) -> str:
     """The container meant. Raises StatusError in the API server's words."""
     assert pod.spec and pod.metadata
     names = [c.name for c in pod.spec.containers]
     inits = [c.name for c in pod.spec.initContainers or ()]
     if wanted:
-        if wanted not in names + inits:
+        if wanted not in names + inits + [c.name for c in pod.spec.ephemeralContainers or ()]:
             raise bad_request(f"container {wanted} is not valid for pod {pod.metadata.name}")
         return wanted
     if len(names) == 1:
@@ -136,8 +150,9 @@ def _container_name(pod: Pod, wanted: str | None) -> str:
 def _status(pod: Pod, container: str) -> ContainerStatus | None:
     if pod.status is None:
         return None
-    everyone = [*(pod.status.initContainerStatuses or ()), *(pod.status.containerStatuses or ())]
-    return next((s for s in everyone if s.name == container), None)
+    status = pod.status
+    groups = (status.initContainerStatuses, status.containerStatuses, status.ephemeralContainerStatuses)
+    return next((s for group in groups for s in group or () if s.name == container), None)
 
 
 def _words(error: BaseException) -> str:

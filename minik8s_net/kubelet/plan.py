@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.resources.core_v1 import Pod
 
 from ..runtime.cri import ContainerStatus
 
@@ -32,8 +34,26 @@ def is_sidecar(container: Container) -> bool:
     return container.restartPolicy == "Always"
 
 
+def containers_of(pod: Pod) -> list[Container]:
+    """Init, ordinary and ephemeral containers (which have the same fields), in this order."""
+    assert pod.spec
+    ephemeral: Any = pod.spec.ephemeralContainers or ()
+    return [*(pod.spec.initContainers or ()), *pod.spec.containers, *ephemeral]
+
+
+def container_of(pod: Pod, name: str) -> Container:
+    return next(c for c in containers_of(pod) if c.name == name)
+
+
 def plan(spec: PodSpec, latest: Latest, started: Collection[str]) -> Plan:
     """`started` are the names of running containers whose startup probe (if any) has succeeded."""
+    result = _plan(spec, latest, started)
+    if not result.finished:  # an ephemeral container runs once, for as long as the pod lives
+        result.start += [c.name for c in spec.ephemeralContainers or () if c.name not in latest]
+    return result
+
+
+def _plan(spec: PodSpec, latest: Latest, started: Collection[str]) -> Plan:
     inits, policy = spec.initContainers or [], spec.restartPolicy or "Always"
     if any(c.name in latest for c in spec.containers):
         result = Plan(initialized=True)

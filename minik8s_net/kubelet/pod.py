@@ -6,28 +6,26 @@ only then containers. On the way out: preStop, TERM, KILL, last status, CNI DEL,
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 
 from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import Pod
 
 from ..api.errors import StatusError, is_not_found
-from ..runtime.cri import ContainerStatus, CriError, Sandbox, SandboxConfig
-from . import dnsconfig
+from ..runtime.cri import CriError, Sandbox
+from .backoff import BackOff
 from .containers import ContainerManager, Waiting, field_path
+from .ending import FORCED_GRACE, Ending, grace_of
 from .host import Host
-from .plan import Plan, is_sidecar, plan
+from .observer import Observer
+from .plan import Plan, container_of, containers_of, plan
 from .prober import Prober
-from .probes import Looker
-from .status import Verdict, View, pod_status, terminated
+from .sandbox import PodSandbox
+from .status import Verdict, View, pod_status
 from .volumes import VolumeError
 
-log = logging.getLogger(__name__)
-NETWORK_TIMEOUT = 30.0  # seconds until a pod whose policy was not programmed is tried again
 TOKEN_REFRESH = 2400.0  # seconds after which projected tokens are written anew
-FORCED_GRACE = 1.0  # seconds for a pod whose object is already gone
+MOUNT_FIRST, MOUNT_LAST = 0.5, 122.0  # seconds between tries to set up volumes
 
 
 class PodWorker:
@@ -35,27 +33,37 @@ class PodWorker:
 
     def __init__(self, host: Host, uid: str) -> None:
         self.host, self.uid = host, uid
-        self.sandbox: Sandbox | None = None
-        self.address = ""
         self.done = False  # nothing of the pod is left on this node
         self.pod: Pod | None = None  # its newest known object
+        self.place = PodSandbox(host, uid)
         self._manager = ContainerManager(host, uid)
+        self._ending = Ending(host, self._manager)
         self._prober = Prober(lambda: host.mark(uid), self._unhealthy)
-        self._waiting: dict[str, tuple[str, str]] = {}
-        self._attempts = 0  # of sandboxes
+        self._observer = Observer(host, uid, self._prober, self.place)
         self._stale_at = 0.0  # when the volumes must be looked at again
-        self._hurry = asyncio.Event()
+        self._mounts = BackOff(MOUNT_FIRST, MOUNT_LAST)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        return self.place.sandbox
+
+    @property
+    def address(self) -> str:
+        """On the pod network; "" while it is not wired up."""
+        return self.place.address
 
     def adopt(self, sandbox: Sandbox) -> None:
         """Take over a sandbox found at start (of a kubelet before us)."""
-        self.sandbox, self._attempts = sandbox, sandbox.config.attempt + 1
+        self.place.adopt(sandbox)
 
     def refresh_volumes(self) -> None:
+        """Something that a volume shows has changed: look at once."""
         self._stale_at = 0.0
+        self._mounts.forget("volumes")
 
-    def hurry(self) -> None:
-        """The object is gone from the API: don't wait out a grace period."""
-        self._hurry.set()
+    def hasten(self, grace: float = FORCED_GRACE) -> None:
+        """The pod has to end within `grace` seconds (default: its object is gone from the API already)."""
+        self._ending.hasten(grace)
 
     def detach(self) -> None:
         """End our probes; the pod itself goes on."""
@@ -72,7 +80,9 @@ class PodWorker:
 
     # -- living --------------------------------------------------------------------------------------------------
     async def _run(self, pod: Pod) -> None:
-        pod = await self._prepare(pod)
+        if not self._mount(pod):
+            return
+        pod = await self.place.ensure(pod, self._write_pending)
         try:
             if verdict := self._overdue(pod):
                 await self._end(pod, verdict)
@@ -81,157 +91,71 @@ class PodWorker:
         except CriError as error:
             if error.reason != "NotFound":
                 raise
-            await self._forget_sandbox()  # it died under us: a new one, in the next round
+            self._prober.retain(())
+            await self.place.forget(self.pod)  # it died under us: a new one, in the next round
             self.host.mark(self.uid)
 
     async def _live(self, pod: Pod) -> None:
-        assert pod.spec
-        views = await self._views(pod)
+        views = await self._observer.views(pod)
         if await self._restart_sick(pod, views):
-            views = await self._views(pod)
+            views = await self._observer.views(pod)
         todo = self._plan(pod, views)
         for name in todo.start:
-            await self._start(pod, _container(pod, name), views[name])
+            await self._start(pod, container_of(pod, name), views[name])
         if todo.start:
-            views = await self._views(pod)
+            views = await self._observer.views(pod)
             todo = self._plan(pod, views)
         if todo.finished:
-            await self._stop_all(pod, views, float(pod.spec.terminationGracePeriodSeconds or 30))
-            views = await self._views(pod)
+            await self._ending.stop_all(pod, views, grace_of(pod), self.place.address)
+            views = await self._observer.views(pod)
         self._write(pod, views, todo)
         if todo.finished:
             await self._release(remove=False)
 
-    async def _prepare(self, pod: Pod) -> Pod:
-        """Volumes, sandbox and network: each only where it is missing."""
-        assert pod.metadata and pod.spec
+    def _mount(self, pod: Pod) -> bool:
+        """Set the volumes up where they are missing or may be stale. False: they can't be, not yet."""
         now = time.time()
-        if now >= self._stale_at:
-            try:
-                self._manager.volumes.set_up(pod, self.address)
-            except VolumeError as error:
-                self.host.events.warning(pod, "FailedMount", str(error))
-                if self.sandbox is None:
-                    self._write_pending(pod)
-                raise
-            self._stale_at = now + TOKEN_REFRESH
-            self.host.mark_after(self.uid, TOKEN_REFRESH + 1)
-        if self.sandbox is None:
-            self.sandbox = await self._make_sandbox(pod)
-        if not self.address:
-            pod = await self._plug_in(pod, self.sandbox)
-        return pod
-
-    async def _make_sandbox(self, pod: Pod) -> Sandbox:
-        host, meta, spec = self.host, pod.metadata, pod.spec
-        assert meta and spec
-        config = SandboxConfig(
-            namespace=meta.namespace or "default",
-            name=meta.name or "",
-            uid=self.uid,
-            attempt=self._attempts,
-            hostname=dnsconfig.hostname(pod, host.node_name),
-            netns=host.netns.name if spec.hostNetwork else None,
-            resolv_conf=dnsconfig.resolv_conf(pod, host.config),
-            node=host.node_name,
-        )
-        self._attempts += 1
+        if now < self._stale_at:
+            return True
+        if self._mounts.remaining("volumes", now) > 0:
+            return False
         try:
-            return await host.runtime.run_pod_sandbox(config)
-        except CriError as error:
-            host.events.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error.message}")
-            raise
-
-    async def _plug_in(self, pod: Pod, sandbox: Sandbox) -> Pod:
-        """CNI ADD, the address made known, and the wait until policy lets nothing slip."""
-        host = self.host
-        on_host = bool(pod.spec and pod.spec.hostNetwork)
-        try:
-            address = host.node_ip if on_host else await host.network.add(sandbox.netns, sandbox.id)
-        except Exception as error:
-            text = f'Failed to create pod sandbox: plugin type="bridge" failed (add): {error}'
-            host.events.warning(pod, "FailedCreatePodSandBox", text)
-            raise
-        hosts = host.pods_root / self.uid / "etc-hosts"
-        hosts.parent.mkdir(parents=True, exist_ok=True)
-        hosts.write_text(dnsconfig.hosts(pod, host.node_name, address))
-        self.address = address
-        try:
-            pod = self._write_pending(pod)
-            if not on_host:
-                async with asyncio.timeout(NETWORK_TIMEOUT):
-                    await host.network_ready(pod)
-        except BaseException:
-            self.address = ""  # not ready: do it all again
-            raise
-        return pod
+            self._manager.volumes.set_up(pod, self.place.address)
+        except VolumeError as error:
+            self.host.events.warning(pod, "FailedMount", str(error))
+            if self.sandbox is None:
+                self._write_pending(pod)
+            self._mounts.next("volumes", now)
+            self.host.mark_after(self.uid, self._mounts.delay("volumes") + 0.01)
+            return self.sandbox is not None  # what runs goes on with what it has
+        self._mounts.forget("volumes")
+        self._stale_at = now + TOKEN_REFRESH
+        self.host.mark_after(self.uid, TOKEN_REFRESH + 1)
+        return True
 
     def _plan(self, pod: Pod, views: dict[str, View]) -> Plan:
         assert pod.spec
         latest = {name: view.latest for name, view in views.items() if view.latest is not None}
         return plan(pod.spec, latest, {name for name, view in views.items() if view.started and view.running})
 
-    async def _views(self, pod: Pod) -> dict[str, View]:
-        """What runs now. Raises CriError NotFound where the sandbox is no more."""
-        attempts: dict[str, list[ContainerStatus]] = {}
-        if self.sandbox is not None:
-            for status in await self.host.runtime.list_containers(self.sandbox.id):
-                attempts.setdefault(status.config.name, []).append(status)
-        looker = Looker(self.host.runtime, self.host.netns, self.address)
-        views, running = {}, []
-        for container in _containers(pod):
-            found = sorted(attempts.get(container.name, ()), key=lambda s: s.config.attempt)
-            view = views[container.name] = self._view(pod, container, found)
-            if view.running and view.latest:
-                running.append(view.latest.id)
-                health = self._prober.health(container, view.latest, looker)
-                view.started, view.ready = health.started, health.ready
-        self._prober.retain(running)
-        return views
-
-    def _view(self, pod: Pod, container: Container, found: list[ContainerStatus]) -> View:
-        said = _said(pod, container.name)
-        if not found:
-            return View(None, said.get("lastState"), self._waiting.get(container.name), restarts=said["restartCount"])
-        latest = found[-1]
-        if latest.state == "running":
-            self._waiting.pop(container.name, None)
-        last = {"terminated": terminated(found[-2])} if len(found) > 1 else said.get("lastState")
-        return View(latest, last, self._waiting.get(container.name), restarts=latest.config.attempt)
-
     async def _start(self, pod: Pod, container: Container, view: View) -> None:
         assert self.sandbox
-        said = _said(pod, container.name)
-        if view.latest is not None:
-            attempt = view.latest.config.attempt + 1
-        else:
-            ran = said.get("containerID") or said.get("lastState")  # in a sandbox before this one
-            attempt = said["restartCount"] + 1 if ran else said["restartCount"]
+        attempt = self._observer.next_attempt(pod, container, view)
         try:
-            await self._manager.start(pod, container, self.sandbox.id, self.address, attempt, view.latest)
+            await self._manager.start(pod, container, self.sandbox.id, self.place.address, attempt, view.latest)
         except Waiting as reason:
-            self._waiting[container.name] = (reason.reason, reason.message)
+            self._observer.waiting[container.name] = (reason.reason, reason.message)
             self.host.mark_after(self.uid, reason.seconds)
         else:
-            self._waiting.pop(container.name, None)
+            self._observer.waiting.pop(container.name, None)
         if view.latest is not None:
-            await self._drop_before(container.name, view.latest.config.attempt)
-
-    async def _drop_before(self, name: str, attempt: int) -> None:
-        """Keep the present attempt and the one before: older ones go, with their logs."""
-        assert self.sandbox
-        for status in await self.host.runtime.list_containers(self.sandbox.id):
-            if status.config.name == name and status.config.attempt < attempt:
-                await self.host.runtime.remove_container(status.id)
-                (self.host.pods_root / self.uid / "logs" / name / f"{status.config.attempt}.log").unlink(
-                    missing_ok=True
-                )
+            await self._observer.drop_before(container.name, view.latest.config.attempt)
 
     async def _restart_sick(self, pod: Pod, views: dict[str, View]) -> bool:
         """Stop what its liveness or startup probe condemned; the plan then starts it again."""
         stopped = False
-        looker = Looker(self.host.runtime, self.host.netns, self.address)
-        for container in _containers(pod):
+        looker = self._observer.looker()
+        for container in containers_of(pod):
             view = views[container.name]
             if not view.running or view.latest is None:
                 continue
@@ -239,19 +163,19 @@ class PodWorker:
             if sick:
                 probe = container.livenessProbe or container.startupProbe
                 own = probe.terminationGracePeriodSeconds if probe else None
-                grace = own or (pod.spec.terminationGracePeriodSeconds if pod.spec else None) or 30
-                await self._manager.stop(pod, container, view.latest.id, float(grace), self.address, sick)
+                grace = grace_of(pod) if own is None else float(own)
+                await self._manager.stop(pod, container, view.latest.id, grace, self.place.address, sick)
                 stopped = True
         return stopped
 
     def _unhealthy(self, name: str, message: str) -> None:
         if self.pod is not None:
-            self.host.events.warning(self.pod, "Unhealthy", message, field_path(self.pod, _container(self.pod, name)))
+            self.host.events.warning(self.pod, "Unhealthy", message, field_path(self.pod, container_of(self.pod, name)))
 
     # -- status --------------------------------------------------------------------------------------------------
     def _write(self, pod: Pod, views: dict[str, View], todo: Plan, verdict: Verdict | None = None) -> Pod:
         assert pod.metadata and pod.metadata.name
-        status = pod_status(pod, views, todo, addresses=(self.address, self.host.node_ip), verdict=verdict)
+        status = pod_status(pod, views, todo, addresses=(self.place.address, self.host.node_ip), verdict=verdict)
         try:
             patch = {"metadata": {"uid": self.uid}, "status": status}
             return self.host.client.patch(Pod, pod.metadata.name, patch, pod.metadata.namespace, subresource="status")
@@ -262,9 +186,8 @@ class PodWorker:
 
     def _write_pending(self, pod: Pod) -> Pod:
         """The status before any container of this sandbox runs."""
-        views = {c.name: self._view(pod, c, []) for c in _containers(pod)}
         assert pod.spec
-        return self._write(pod, views, Plan(initialized=not pod.spec.initContainers))
+        return self._write(pod, self._observer.before_start(pod), Plan(initialized=not pod.spec.initContainers))
 
     def _overdue(self, pod: Pod) -> Verdict | None:
         limit = pod.spec.activeDeadlineSeconds if pod.spec else None
@@ -282,9 +205,9 @@ class PodWorker:
     # -- ending --------------------------------------------------------------------------------------------------
     async def _end(self, pod: Pod, verdict: Verdict) -> None:
         """The kubelet's own decision: the object stays, Failed."""
-        grace = float((pod.spec.terminationGracePeriodSeconds if pod.spec else None) or 30)
-        await self._stop_all(pod, await self._views(pod), grace)
-        self._write(pod, await self._views(pod), Plan(initialized=True, finished=True, failed=True), verdict)
+        await self._ending.stop_all(pod, await self._observer.views(pod), grace_of(pod), self.place.address)
+        over = Plan(initialized=True, finished=True, failed=True)
+        self._write(pod, await self._observer.views(pod), over, verdict)
         await self._release(remove=False)
 
     async def _terminate(self, pod: Pod | None) -> None:
@@ -310,95 +233,14 @@ class PodWorker:
 
     async def _stop_gracefully(self, pod: Pod, grace: float) -> None:
         self._prober.stop_liveness()
-        views = await self._views(pod)
+        views = await self._observer.views(pod)
         if not any(view.running for view in views.values()):
             return
-        stops = asyncio.create_task(self._stop_all(pod, views, grace))
-        hurry = asyncio.create_task(self._hurry.wait())
-        try:
-            await asyncio.wait({stops, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            if not stops.done():
-                ids = [view.latest.id for view in views.values() if view.latest and view.running]
-                await asyncio.gather(*(self.host.runtime.stop_container(i, FORCED_GRACE) for i in ids))
-            await stops
-        finally:
-            hurry.cancel()
-            stops.cancel()
-        views = await self._views(pod)
+        await self._ending.stop(pod, views, grace, self.place.address)
+        views = await self._observer.views(pod)
         failed = any(v.latest and v.latest.exit_code for v in views.values())
         self._write(pod, views, Plan(initialized=True, finished=True, failed=failed))
 
-    async def _stop_all(self, pod: Pod, views: dict[str, View], grace: float) -> None:
-        """The containers together, then the sidecars, last started first."""
-        began = time.monotonic()
-
-        async def stop(container: Container) -> None:
-            view = views[container.name]
-            if view.latest is not None and view.latest.state != "exited":
-                left = max(0.0, grace - (time.monotonic() - began))
-                await self._manager.stop(pod, container, view.latest.id, left, self.address)
-
-        sidecars = [c for c in _containers(pod) if is_sidecar(c)]
-        await asyncio.gather(*(stop(c) for c in _containers(pod) if not is_sidecar(c)))
-        for container in reversed(sidecars):
-            await stop(container)
-
-    async def _forget_sandbox(self) -> None:
-        if self.pod is not None:
-            self.host.events.normal(
-                self.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
-            )
-        await self._release(remove=True)
-        self.sandbox, self.address = None, ""
-
     async def _release(self, *, remove: bool) -> None:
-        """Give back the network; with `remove` also the sandbox and what ran in it. Can be called many times."""
         self._prober.retain(())
-        sandbox = self.sandbox
-        if sandbox is None:
-            return
-        if self.address or remove:
-            if sandbox.config.netns is None:
-                await self.host.network.delete(sandbox.netns, sandbox.id)
-            self.address = ""
-        try:
-            await self.host.runtime.stop_pod_sandbox(sandbox.id)
-            if remove:
-                await self.host.runtime.remove_pod_sandbox(sandbox.id)
-                self.sandbox = None
-        except CriError as error:
-            if error.reason != "NotFound":
-                raise
-
-
-def _containers(pod: Pod) -> list[Container]:
-    assert pod.spec
-    return [*(pod.spec.initContainers or ()), *pod.spec.containers]
-
-
-def _container(pod: Pod, name: str) -> Container:
-    return next(c for c in _containers(pod) if c.name == name)
-
-
-def _said(pod: Pod, name: str) -> dict:  # type: ignore[type-arg]
-    """What the API says of a container: restartCount, containerID, lastState (a lost attempt counts as its last)."""
-    status = pod.status
-    entries = [
-        *((status.initContainerStatuses if status else None) or ()),
-        *((status.containerStatuses if status else None) or ()),
-    ]
-    for entry in entries:
-        if entry.name != name:
-            continue
-        said = {"restartCount": entry.restartCount or 0, "containerID": entry.containerID, "lastState": None}
-        state = entry.state.to_dict() if entry.state else {}
-        if "terminated" in state:
-            said["lastState"] = {"terminated": state["terminated"]}
-        elif "running" in state:
-            lost = {"exitCode": 137, "reason": "ContainerStatusUnknown", "containerID": entry.containerID}
-            lost |= {"message": "The container could not be located when the pod was terminated"}
-            said["lastState"] = {"terminated": {**lost, "startedAt": state["running"].get("startedAt")}}
-        elif entry.lastState:
-            said["lastState"] = entry.lastState.to_dict()
-        return said
-    return {"restartCount": 0}
+        await self.place.release(remove=remove)

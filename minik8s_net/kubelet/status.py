@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.resources.core_v1 import Pod
@@ -183,6 +184,10 @@ def pod_status(
         status["initContainerStatuses"] = [container_status(c, views[c.name], True, True) for c in spec.initContainers]
     simple = plan.initialized or not spec.initContainers
     status["containerStatuses"] = [container_status(c, views[c.name], simple, False) for c in spec.containers]
+    if spec.ephemeralContainers:
+        ephemeral: Any = spec.ephemeralContainers
+        told = [container_status(c, views[c.name], True, False) for c in ephemeral]
+        status["ephemeralContainerStatuses"] = [{**entry, "ready": False} for entry in told]
     return status
 
 

@@ -35,6 +35,7 @@ class Container:
     def __init__(self, status: Json, spec: Json, place: str) -> None:
         self.status, self.spec, self.place = status, spec, place
         self.init = self.init_on_host = 0
+        self.told = False  # TERM was sent: once, however often it is asked for
         self.error = ""
         self.ended: list[Callable[[], None]] = []
 
@@ -71,7 +72,13 @@ class Verbs:
     def ensure_netns(self, request: Request, name: str) -> None:
         if not os.path.exists(sandbox.netns_path(name)):
             self._make_netns(name)
+        else:
+            names.publish(self._host_names, self._server.pid, name)
         request.answer()
+
+    def unnamed_netns(self, request: Request) -> None:
+        """The namespaces whose names in the host's /run/netns are gone; `ensure_netns` names one again."""
+        request.answer(names.missing(self._host_names, os.listdir(sandbox.NETNS_DIR)))
 
     def remove_netns(self, request: Request, name: str) -> None:
         self._drop_netns(name)
@@ -275,7 +282,9 @@ class Verbs:
                 os.kill(init, signal.SIGKILL)
 
         if timeout > 0:
-            os.kill(init, signal.SIGTERM)
+            if not one.told:
+                os.kill(init, signal.SIGTERM)
+            one.told = True
             self._server.after(timeout, kill)
         else:
             kill()

@@ -1,0 +1,78 @@
+"""The end of a pod's containers: TERM, the grace period, KILL; sidecars after the others.
+
+A deletion may be hastened while it goes on (`kubectl delete --grace-period=1` after one with 30), never delayed.
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from lightkube.models.core_v1 import Container
+from lightkube.resources.core_v1 import Pod
+
+from .containers import ContainerManager
+from .host import Host
+from .plan import containers_of, is_sidecar
+from .status import View
+
+FORCED_GRACE = 1.0  # seconds for a pod whose object is already gone
+DEFAULT_GRACE = 30.0
+
+
+class Ending:
+    """Ends the containers of one pod. `hasten` may be called at any time, also before the end has begun."""
+
+    def __init__(self, host: Host, manager: ContainerManager) -> None:
+        self._host, self._manager = host, manager
+        self._latest = float("inf")  # when all must be over, by time.monotonic()
+        self._hastened = asyncio.Event()
+
+    def hasten(self, grace: float) -> None:
+        """Everything is to have ended in `grace` seconds from now."""
+        if time.monotonic() + grace < self._latest - 0.5:
+            self._latest = time.monotonic() + grace
+            self._hastened.set()
+
+    async def stop(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
+        """Returns when the containers have ended. Raises CriError."""
+        self._latest = min(self._latest, time.monotonic() + grace)
+        work = asyncio.create_task(self.stop_all(pod, views, grace, address))
+        ids = [view.latest.id for view in views.values() if view.latest and view.running]
+        try:
+            while not work.done():
+                hastened = asyncio.create_task(self._hastened.wait())
+                try:
+                    await asyncio.wait({work, hastened}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    hastened.cancel()
+                if not work.done():
+                    self._hastened.clear()
+                    left = max(0.0, self._latest - time.monotonic())
+                    await asyncio.gather(*(self._host.runtime.stop_container(i, left) for i in ids))
+            await work
+        finally:
+            work.cancel()
+
+    async def stop_all(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
+        """The containers together, then the sidecars, last started first."""
+        began = time.monotonic()
+
+        async def stop(container: Container) -> None:
+            view = views[container.name]
+            if view.latest is not None and view.latest.state != "exited":
+                left = max(0.0, grace - (time.monotonic() - began))
+                await self._manager.stop(pod, container, view.latest.id, left, address)
+
+        everyone = containers_of(pod)
+        await asyncio.gather(*(stop(c) for c in everyone if not is_sidecar(c)))
+        for container in reversed([c for c in everyone if is_sidecar(c)]):
+            await stop(container)
+
+
+def grace_of(pod: Pod) -> float:
+    """terminationGracePeriodSeconds, in seconds; 0 is 0."""
+    asked = pod.spec.terminationGracePeriodSeconds if pod.spec else None
+    return DEFAULT_GRACE if asked is None else float(asked)
