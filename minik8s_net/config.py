@@ -87,6 +87,7 @@ class ClusterConfig:
     # -- addresses ---------------------------------------------------------------------------------------------
     @property
     def fabric(self) -> IPv4Network:
+        """The whole of the fabric's network, e.g. 172.18.0.0/16."""
         return IPv4Network(self.fabric_cidr)
 
     @property
@@ -100,6 +101,7 @@ class ClusterConfig:
         return self.fabric.network_address + 2
 
     def node_name(self, index: int) -> str:
+        """Of node `index` (from 1): `node-1`."""
         return f"node-{index}"
 
     def node_index(self, node: str) -> int:
@@ -114,11 +116,13 @@ class ClusterConfig:
         return self.fabric.network_address + 256 + index
 
     def node_pod_cidr(self, index: int) -> IPv4Network:
+        """The pod addresses of node `index`: 10.244.1.0/24."""
         base = int(IPv4Network(self.pod_cidr).network_address) + 256 * index
         return IPv4Network((base, 24))
 
     @property
     def dns_ip(self) -> IPv4Address:
+        """Where `kube-dns` answers: the tenth address of the Service range."""
         return IPv4Network(self.service_cidr).network_address + 10
 
     @property
@@ -140,10 +144,12 @@ class ClusterConfig:
 
     # -- reading and writing ---------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, as cluster.json keeps it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClusterConfig:
+        """The inverse of `to_dict`; missing fields take their defaults. Raises ConfigError for unknown or bad ones."""
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ConfigError(f'unknown field "{unknown[0]}": allowed are {", ".join(sorted(known))}')
@@ -166,6 +172,7 @@ class ClusterConfig:
 
 
 def is_ipv4(text: str) -> bool:
+    """Whether `text` is a dotted IPv4 address."""
     try:
         ipaddress.IPv4Address(text)
     except ValueError:

@@ -43,36 +43,45 @@ class State:
 
     @classmethod
     def of(cls, cluster: str) -> State:
+        """The folder of the cluster of that name, whether it exists or not."""
         return cls(home() / cluster)
 
     @property
     def config(self) -> Path:
+        """The configuration it was made with (JSON)."""
         return self.root / "cluster.json"
 
     @property
     def owned(self) -> Path:
+        """What is ours outside the folder (JSON)."""
         return self.root / "owned.json"
 
     @property
     def database(self) -> Path:
+        """The objects (SQLite)."""
         return self.root / "store.db"
 
     @property
     def pki(self) -> Path:
+        """Our CA, the API server's certificate and keys."""
         return self.root / "pki"
 
     @property
     def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig, 0600."""
         return self.root / "kubeconfig"
 
     @property
     def ipam(self) -> Path:
+        """Leases of pod addresses, a file each."""
         return self.root / "ipam"
 
     @property
     def pods(self) -> Path:
+        """Volumes and logs of pods, a folder each."""
         return self.root / "pods"
 
     @property
     def logs(self) -> Path:
+        """The logs of our own processes."""
         return self.root / "log"

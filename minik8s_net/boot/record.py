@@ -33,6 +33,7 @@ class Process:
         return cls(pid, _start_time(pid))
 
     def alive(self) -> bool:
+        """Whether this very process (not another with its id) still runs; a zombie does not."""
         try:
             return _start_time(self.pid) == self.started and not _is_zombie(self.pid)
         except ProcessLookupError:
@@ -65,19 +66,23 @@ class Record:
         self._path = state.owned
 
     def read(self) -> dict[str, Process]:
+        """Everything recorded: part -> process."""
         try:
             return {part: Process(**entry) for part, entry in json.loads(self._path.read_text()).items()}
         except FileNotFoundError:
             return {}
 
     def get(self, part: str) -> Process | None:
+        """The recorded process of a part, dead or alive."""
         return self.read().get(part)
 
     def alive(self, part: str) -> Process | None:
+        """The process of a part if it runs."""
         process = self.get(part)
         return process if process and process.alive() else None
 
     def set(self, part: str, pid: int) -> Process:
+        """Record a process as a part of the cluster. Raises ProcessLookupError if it has ended."""
         process = Process.of(pid)
         with locked(self._path.with_suffix(".lock")):
             entries = {name: vars(p) for name, p in self.read().items()} | {part: vars(process)}

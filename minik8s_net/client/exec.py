@@ -85,9 +85,11 @@ class ExecSession:
         self._send(BytesMessage(bytes([STDIN]) + data))
 
     def close_stdin(self) -> None:
+        """Say that nothing more will be written."""
         self._send(BytesMessage(bytes([CLOSE, STDIN])))
 
     def resize(self, columns: int, rows: int) -> None:
+        """Tell the remote terminal its new size, in characters."""
         self._send(BytesMessage(bytes([RESIZE]) + json.dumps({"Width": columns, "Height": rows}).encode()))
 
     def wait_open(self) -> None:
@@ -134,6 +136,7 @@ class ExecSession:
             raise EOFError
 
     def close(self) -> None:
+        """End the session; what was not read is lost."""
         self.socket.close()
 
     def _send(self, event: Any) -> None:

@@ -36,6 +36,7 @@ class Resource:
 
     @property
     def api_version(self) -> str:
+        """As in a manifest: `v1`, `apps/v1`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
@@ -44,6 +45,7 @@ class Resource:
         return f"{self.singular}.{self.group}" if self.group else self.singular
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of a collection, an object or a subresource."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if self.namespaced and namespace:
             root += f"/namespaces/{quote(namespace)}"
@@ -61,10 +63,12 @@ class Api:
 
     @classmethod
     def load(cls, path: Path | None = None, context: str | None = None) -> Api:
+        """From a kubeconfig (default: as kubectl finds it). Raises KubeconfigError."""
         return cls(kubeconfig.load(path, context))
 
     @property
     def namespace(self) -> str:
+        """The context's namespace."""
         return self.connection.namespace
 
     # -- requests --------------------------------------------------------------------------------------------------
@@ -130,6 +134,7 @@ class Api:
             yield from (json.loads(line) for line in lines if line.strip())
 
     def close(self) -> None:
+        """Close the connection; the next request opens another."""
         if self._http:
             self._http.close()
             self._http = None

@@ -37,6 +37,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
+    """The connection table of this thread's namespace, an entry each."""
     return [entry for entry, _ in _dump()]
 
 

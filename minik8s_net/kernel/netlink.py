@@ -62,6 +62,7 @@ class Socket:
         self.close()
 
     def close(self) -> None:
+        """Close it; what it subscribed to ends."""
         self._socket.close()
 
     def burst(self, requests: Sequence[Request]) -> int:
@@ -144,27 +145,33 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 # -- attributes ------------------------------------------------------------------------------------------------------
 def attr(kind: int, value: bytes) -> bytes:
+    """One attribute: header (length, type), value, padded to four bytes."""
     length = _ATTR.size + len(value)
     return _ATTR.pack(length, kind) + value + bytes(-length % 4)
 
 
 def nest(kind: int, *inner: bytes) -> bytes:
+    """An attribute whose value is other attributes."""
     return attr(kind | NESTED, b"".join(inner))
 
 
 def text(kind: int, value: str) -> bytes:
+    """A zero-terminated string attribute."""
     return attr(kind, value.encode() + b"\0")
 
 
 def u8(kind: int, value: int) -> bytes:
+    """A one-byte attribute."""
     return attr(kind, struct.pack("=B", value))
 
 
 def u32(kind: int, value: int) -> bytes:
+    """A four-byte attribute in the machine's byte order."""
     return attr(kind, struct.pack("=I", value))
 
 
 def be16(kind: int, value: int) -> bytes:
+    """A two-byte attribute in network byte order, as ports are."""
     return attr(kind, struct.pack("!H", value))
 
 
@@ -187,4 +194,5 @@ def number(data: bytes | None, default: int = 0) -> int:
 
 
 def string(data: bytes | None) -> str:
+    """The text of a zero-terminated value."""
     return "" if data is None else data.split(b"\0", 1)[0].decode(errors="replace")

@@ -66,6 +66,7 @@ class Netns:
         return self._pool.submit(function, *args, **kwargs).result()
 
     def close(self) -> None:
+        """End the worker thread, once its work is done, and let go of the namespace."""
         self._pool.shutdown(wait=True)
         os.close(self.fd)
 

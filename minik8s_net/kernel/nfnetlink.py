@@ -24,4 +24,5 @@ def header(family: int = socket.AF_INET) -> bytes:
 def request(
     subsystem: int, command: int, body: bytes, what: str, flags: int = 0, ignore: tuple[int, ...] = ()
 ) -> Request:
+    """One nfnetlink message: (subsystem, type), flags, attributes."""
     return Request(subsystem << 8 | command, flags, header() + body, what, ignore)

@@ -81,6 +81,7 @@ class TraceEvents:
                 found.append(parse(data[16:]))
 
     def close(self) -> None:
+        """Stop listening."""
         self._socket.close()
 
 
@@ -131,6 +132,7 @@ class HeldRules:
             raise ToolError(["nft", "-f", "-"], abs(status), errors)
 
     def close(self) -> None:
+        """Close the owner's socket: the kernel removes the table with it."""
         if self._context:
             self._library.nft_ctx_free(self._context)
             self._context = ctypes.c_void_p(None)

@@ -80,6 +80,7 @@ class PacketRing:
         return int(struct.unpack("=II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1])
 
     def close(self) -> None:
+        """Stop capturing."""
         self._memory.close()
         self._socket.close()
 

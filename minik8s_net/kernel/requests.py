@@ -80,14 +80,17 @@ def set_hairpin(name: str, on: bool, index: int = 0) -> Request:
 
 
 def del_link(name: str) -> Request:
+    """RTM_DELLINK."""
     return Request(LINK + 1, 0, _ifinfo(0, None) + text(3, name), f"delete link {name}", _GONE)
 
 
 def new_address(address: Address, index: int) -> Request:
+    """RTM_NEWADDR."""
     return Request(ADDRESS, CREATE | REPLACE, _address(address, index), f"add address {_show(address)}")
 
 
 def del_address(address: Address, index: int) -> Request:
+    """RTM_DELADDR."""
     return Request(ADDRESS + 1, 0, _address(address, index), f"delete address {_show(address)}", _GONE)
 
 
@@ -105,10 +108,12 @@ def _show(address: Address) -> str:
 
 
 def new_route(route: Route, index: int) -> Request:
+    """RTM_NEWROUTE."""
     return Request(ROUTE, CREATE | REPLACE, _route(route, index), f"add route {route.dst} via {route.via or route.dev}")
 
 
 def del_route(route: Route, index: int) -> Request:
+    """RTM_DELROUTE."""
     return Request(ROUTE + 1, 0, _route(route, index), f"delete route {route.dst}", _GONE)
 
 
@@ -128,20 +133,24 @@ def _route(route: Route, index: int) -> bytes:
 
 
 def new_neighbour(neighbour: Neighbour, index: int) -> Request:
+    """RTM_NEWNEIGH: a permanent ARP entry."""
     body = _neighbour(socket.AF_INET, index, 0) + attr(1, ip_bytes(neighbour.ip)) + attr(2, mac_bytes(neighbour.mac))
     return Request(NEIGHBOUR, CREATE | REPLACE, body, f"add neighbour {neighbour.ip} on {neighbour.dev}")
 
 
 def del_neighbour(neighbour: Neighbour, index: int) -> Request:
+    """RTM_DELNEIGH."""
     body = _neighbour(socket.AF_INET, index, 0) + attr(1, ip_bytes(neighbour.ip))
     return Request(NEIGHBOUR + 1, 0, body, f"delete neighbour {neighbour.ip} on {neighbour.dev}", _GONE)
 
 
 def new_fdb(entry: Fdb, index: int) -> Request:
+    """RTM_NEWNEIGH of family AF_BRIDGE: which host of the fabric has this MAC address."""
     return Request(NEIGHBOUR, CREATE | REPLACE, _fdb(entry, index), f"add fdb {entry.mac} to {entry.dst}")
 
 
 def del_fdb(entry: Fdb, index: int) -> Request:
+    """RTM_DELNEIGH of family AF_BRIDGE."""
     return Request(NEIGHBOUR + 1, 0, _fdb(entry, index), f"delete fdb {entry.mac}", _GONE)
 
 

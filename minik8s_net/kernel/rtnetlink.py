@@ -41,6 +41,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Address:
+    """An address of a link."""
+
     ip: str
     prefix: int
     dev: str
@@ -59,6 +61,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Neighbour:
+    """A neighbour (ARP) or forwarding entry."""
+
     ip: str
     mac: str
     dev: str
@@ -75,6 +79,7 @@ class Fdb:
 
 
 def links(sock: Socket | None = None) -> list[Link]:
+    """All links of this thread's namespace."""
     found = []
     names: dict[int, str] = {}
     with _using(sock) as s:
@@ -107,6 +112,7 @@ def _link(index: int, flags: int, a: Attributes, names: dict[int, str]) -> Link:
 
 
 def addresses(sock: Socket | None = None) -> list[Address]:
+    """All IPv4 addresses of this thread's namespace."""
     with _using(sock) as s:
         names = index_names(s)
         found = [(body, attributes(body, 8)) for _, body in s.dump(ADDRESS + 2, bytes(8), "list addresses")]
@@ -167,6 +173,7 @@ def _neighbour_dump(family: int, sock: Socket | None) -> Iterator[tuple[str, int
 
 
 def index_names(sock: Socket) -> dict[int, str]:
+    """Interface index -> name."""
     return {
         struct.unpack_from("=i", body, 4)[0]: string(attributes(body, 16).get(3))
         for _, body in sock.dump(LINK + 2, bytes(16), "list links")
@@ -183,16 +190,20 @@ def _using(sock: Socket | None) -> Iterator[Socket]:
 
 
 def mac_bytes(mac: str) -> bytes:
+    """`02:42:0a:…` -> six bytes."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
 def mac_text(raw: bytes) -> str:
+    """Six bytes -> `02:42:0a:…`."""
     return raw.hex(":")
 
 
 def ip_bytes(ip: str) -> bytes:
+    """Dotted address -> four bytes."""
     return ipaddress.ip_address(ip).packed
 
 
 def ip_text(raw: bytes) -> str:
+    """Four bytes -> dotted address."""
     return str(ipaddress.ip_address(raw)) if len(raw) in (4, 16) else ""

@@ -29,10 +29,12 @@ class Lab:
 
     @property
     def number(self) -> int:
+        """6 for the folder `06-clusterip`."""
         return int(self.folder.name.split("-")[0])
 
     @cached_property
     def about(self) -> dict[str, Any]:
+        """What lab.yaml says: title, goals, hints."""
         import yaml
 
         return dict(yaml.safe_load((self.folder / "lab.yaml").read_text()))
@@ -50,9 +52,11 @@ class Lab:
         return [str(done) for done in cluster.apply(self.folder / "start")]
 
     def check(self, cluster: Cluster, settle: float = check.SETTLE) -> list[check.Result]:
+        """Look at the cluster's state: results up to and including the first that fails."""
         return check.run(self.checks(), cluster, settle)
 
     def solve(self, cluster: Cluster) -> list[str]:
+        """Apply the lab's solution; says what was done."""
         return [str(done) for done in cluster.apply(self.folder / "solution")]
 
     def reset(self, cluster: Cluster) -> None:

@@ -41,6 +41,7 @@ class RuntimeClient:
 
     # -- the connection -------------------------------------------------------------------------------------------
     async def connect(self) -> None:
+        """Open the connection. Raises OSError if no runtime answers."""
         await self.close()
         sock = socket.socket(socket.AF_UNIX)
         sock.setblocking(False)
@@ -53,6 +54,7 @@ class RuntimeClient:
         asyncio.get_running_loop().add_reader(sock, self._readable)
 
     async def close(self) -> None:
+        """Close the connection; containers go on."""
         self._lost("the connection was closed")
 
     def _lost(self, why: str) -> None:
@@ -127,13 +129,20 @@ class RuntimeClient:
 
     # -- namespaces that are no pods: the fabric, nodes, outside ---------------------------------------------------
     async def ensure_netns(self, name: str) -> None:
+        """Make the network namespace `name` unless it is there."""
         await self._call("ensure_netns", name=name)
 
+    async def unnamed_netns(self) -> list[str]:
+        """Namespaces whose names in the host's /run/netns are gone; `ensure_netns` names one again."""
+        return list(await self._call("unnamed_netns"))
+
     async def remove_netns(self, name: str) -> None:
+        """Let go of it; it ends with its last process."""
         await self._call("remove_netns", name=name)
 
     # -- pods -----------------------------------------------------------------------------------------------------
     async def run_pod_sandbox(self, config: SandboxConfig) -> Sandbox:
+        """CRI RunPodSandbox: namespaces for a pod, no process yet."""
         return _sandbox(await self._call("run_pod_sandbox", config=dataclasses.asdict(config)))
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
@@ -145,6 +154,7 @@ class RuntimeClient:
         await self._call("remove_pod_sandbox", sandbox_id=sandbox_id)
 
     async def list_pod_sandboxes(self) -> list[Sandbox]:
+        """CRI ListPodSandbox: those of a restarted controller's pods too."""
         return [_sandbox(s) for s in await self._call("list_pod_sandboxes")]
 
     # -- containers -----------------------------------------------------------------------------------------------
@@ -162,12 +172,15 @@ class RuntimeClient:
         await self._call("stop_container", container_id=container_id, timeout=timeout)
 
     async def remove_container(self, container_id: str) -> None:
+        """CRI RemoveContainer: it must have ended."""
         await self._call("remove_container", container_id=container_id)
 
     async def list_containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]:
+        """CRI ListContainers."""
         return [_container_status(s) for s in await self._call("list_containers", sandbox_id=sandbox_id)]
 
     async def container_status(self, container_id: str) -> ContainerStatus:
+        """CRI ContainerStatus."""
         return _container_status(await self._call("container_status", container_id=container_id))
 
     async def exec(
@@ -212,10 +225,12 @@ class RuntimeClient:
 
     # -- images ---------------------------------------------------------------------------------------------------
     async def image_status(self, image: str) -> ImageInfo | None:
+        """CRI ImageStatus. Raises UnknownImage."""
         found = await self._call("image_status", image=image)
         return ImageInfo(**found) if found else None
 
     async def list_images(self) -> list[ImageInfo]:
+        """CRI ListImages: the catalogue."""
         return [ImageInfo(**image) for image in await self._call("list_images")]
 
 

@@ -25,6 +25,7 @@ START_FAILED = 128  # what containerd reports as exit code of a container that c
 
 
 def environment(config: Json, hostname: str, tty: bool = False) -> dict[str, str]:
+    """What the process gets: its own variables over a sane PATH and HOME."""
     base = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": "/root"}
     return {**base, **({"TERM": "xterm"} if tty else {}), **config["env"]}
 
@@ -106,6 +107,7 @@ def _workload(spec: Json, streams: _Streams, reporter: Reporter) -> NoReturn:
 
 
 def take_terminal(slave: int) -> None:
+    """Make the pseudo-terminal behind `fd` this session's controlling terminal."""
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
 

@@ -22,6 +22,7 @@ _MARK = "trusted.minik8s"
 
 
 def target(pid: int, name: str) -> str:
+    """Where the symbolic link of a namespace leads: into the runtime's own mount namespace."""
     return f"/proc/{pid}/root/run/minik8s/netns/{name}"
 
 
@@ -74,7 +75,13 @@ def publish(folder: int | None, pid: int, name: str) -> None:
             print(f"/run/netns/{name} is not named on the host: {error.strerror}", flush=True)
 
 
+def missing(folder: int | None, names: list[str]) -> list[str]:
+    """Which of these nobody has in the host's folder; none where we name nothing."""
+    return [] if folder is None else sorted(set(names) - set(os.listdir(folder)))
+
+
 def withdraw(folder: int | None, pid: int, name: str) -> None:
+    """Remove the name of one namespace from the host's /run/netns."""
     if folder is not None and _is_link_to(folder, name, target(pid, name)):
         os.unlink(name, dir_fd=folder)
 

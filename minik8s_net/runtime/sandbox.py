@@ -42,6 +42,7 @@ def netns_name(cluster: str, namespace: str, pod: str) -> str:
 
 
 def netns_path(name: str) -> str:
+    """Where a pod's network namespace is bound."""
     return f"{NETNS_DIR}/{name}"
 
 

@@ -39,9 +39,11 @@ class Request:
         self._client, self._number = client, number
 
     def answer(self, value: Any = None, fds: tuple[int, ...] = ()) -> None:
+        """The result."""
         self._client.send({"id": self._number, "ok": value, "fds": len(fds)}, fds)
 
     def refuse(self, reason: str, message: str) -> None:
+        """The error, in place of a result."""
         self._client.send({"id": self._number, "error": [reason, message], "fds": 0})
 
 
@@ -53,6 +55,7 @@ class Client:
         self.events = False
 
     def send(self, message: Json, fds: tuple[int, ...] = ()) -> None:
+        """Queue a message; descriptors go with it."""
         if self.channel.fileno() < 0:
             for fd in fds:
                 os.close(fd)
@@ -94,6 +97,7 @@ class Server:
         self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def serve(self) -> None:
+        """Until killed: one thread, one selector."""
         self.fork(rootfs.make_template, self.verbs.template_ready)
         self.after(0, self._preload)
         while True:
@@ -118,6 +122,7 @@ class Server:
 
     # -- children ------------------------------------------------------------------------------------------------
     def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call `function` once, `seconds` from now."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), call))
 
     def fork(self, work: Callable[[], None], done: Callable[[int], None]) -> int:
@@ -135,6 +140,7 @@ class Server:
         return pid
 
     def adopt(self, pid: int, done: Callable[[int], None]) -> None:
+        """Notice the end of a child process."""
         self._children[pid] = done
 
     def _signalled(self, _mask: int) -> None:
@@ -179,12 +185,14 @@ class Server:
         self.selector.register(client.channel, selectors.EVENT_READ, lambda mask: self._talk(client, mask))
 
     def watch_client(self, client: Client) -> None:
+        """Hear this connection."""
         mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.channel.pending else 0)
         key = self.selector.get_key(client.channel)
         if key.events != mask:
             self.selector.modify(client.channel, mask, key.data)
 
     def drop(self, client: Client) -> None:
+        """Forget a connection that closed."""
         if client in self.clients:
             self.clients.remove(client)
             self.selector.unregister(client.channel)
@@ -219,6 +227,7 @@ class Server:
             request.refuse("Internal", f"{message['verb']}: {error}")
 
     def publish(self, event: Json) -> None:
+        """Tell every subscriber of events."""
         for client in list(self.clients):
             if client.events:
                 client.send({"event": event})

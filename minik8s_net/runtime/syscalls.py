@@ -33,10 +33,12 @@ def _check(result: int, what: str) -> int:
 
 
 def unshare(flags: int) -> None:
+    """unshare(2). Raises OSError."""
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
 def setns(fd: int, nstype: int = 0) -> None:
+    """setns(2). Raises OSError."""
     _check(_libc.setns(fd, nstype), "setns")
 
 
@@ -49,10 +51,12 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def bind(source: str, target: str, recursive: bool = False) -> None:
+    """A bind mount. Raises OSError."""
     mount(source, target, flags=MS_BIND | (MS_REC if recursive else 0))
 
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2). Raises OSError."""
     _check(_libc.umount2(target.encode(), flags), f"umount {target}")
 
 
