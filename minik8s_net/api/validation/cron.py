@@ -10,8 +10,6 @@ import re
 FIELDS = 5
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))  # minute, hour, day, month, weekday
 MONTHS = {name: i for i, name in enumerate(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"), 1)}
-    m: i for i, m in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
-}
 DAYS = {name: i for i, name in enumerate(re.findall("...", "sunmontuewedthufrisat"))}
 NAMES: tuple[dict[str, int], ...] = ({}, {}, {}, MONTHS, DAYS)
 DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
