@@ -124,10 +124,12 @@ class Registry(TypedClient):
         elif subresource == "binding":
             new = bound(old, new["spec"].get("nodeName", ""))
         else:
-            self._prepare_update(kind, strategy, new, old, options)
+            self._prepare_update(kind, strategy, new, old, options, subresource)
         return self._finish_update(kind, version, new, options)
 
-    def _prepare_update(self, kind: Kind, strategy: Strategy, new: Json, old: Json, options: WriteOptions) -> None:
+    def _prepare_update(
+        self, kind: Kind, strategy: Strategy, new: Json, old: Json, options: WriteOptions, subresource: str | None
+    ) -> None:
         metadata.carry_over(kind, new, old)
         rules.default(kind, new)
         if "status" in kind.subresources and "status" in old:
@@ -135,7 +137,7 @@ class Registry(TypedClient):
         strategy.prepare_update(new, old)
         if metadata.counts_generations(kind) and metadata.spec_changed(new, old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        if errors := rules.validate_update(kind, new, old) or strategy.allocate(new, old):
+        if errors := rules.validate_update(kind, new, old, subresource) or strategy.allocate(new, old):
             raise invalid(kind, new["metadata"]["name"], errors)
         ownership.on_update(kind, new, old, options)
 
