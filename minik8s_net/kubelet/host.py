@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lightkube.resources.core_v1 import Pod
 
+from ..cni.hostports import HostPort
 from ..config import ClusterConfig
 from ..kernel.netns import Netns
 from ..runtime.client import RuntimeClient
@@ -20,8 +21,8 @@ from .volumes import Volumes
 class PodNetwork(Protocol):
     """The CNI as the kubelet of one node needs it. Both are idempotent; `key` is the sandbox' id."""
 
-    async def add(self, pod_netns: str, key: str) -> str:
-        """Wire the namespace up; its address, the same for the same key."""
+    async def add(self, pod_netns: str, key: str, ports: Sequence[HostPort] = ()) -> str:
+        """Wire the namespace up, `ports` of the node leading to it; its address, the same for the same key."""
 
     async def delete(self, pod_netns: str, key: str) -> None:
         """Unwire it and give the address back."""
