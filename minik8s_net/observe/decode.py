@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 VXLAN_PORT, DNS_PORT = 4789, 53
 _ETHERTYPES = {0x0800: "ip", 0x0806: "arp", 0x86DD: "ip6"}
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
-_FLAGS = ((0x02, "SYN"), (0x10, "ACK"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x20, "URG"))
+_FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x20, "URG"), (0x10, "ACK"))
 SYN, RST, FIN, ACK = 0x02, 0x04, 0x01, 0x10
 _ICMP = {(0, 0): "echo reply", (8, 0): "echo request", (11, 0): "time to live exceeded"}
 _UNREACHABLE = {

@@ -8,6 +8,7 @@ through the rules: the netfilter's reports of a whole download would not fit any
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...kernel.packet_ring import Instruction
@@ -35,8 +36,11 @@ def dscp(number: int) -> int:
     return _EXPERIMENTAL[number % len(_EXPERIMENTAL)]
 
 
-def tracing_rules(table: str, flow: Flow, *, bridge: bool) -> str:
-    """A script for nft; `bridge` also for frames on bridges, before IP sees them."""
+def tracing_rules(table: str, flow: Flow, bridges: Sequence[str] = ()) -> str:
+    """A script for nft; with `bridges` (their addresses) also for frames on them, before IP sees them.
+
+    To a bridge's own address come the answers of masqueraded flows: their port is known to the ip table only.
+    """
     ends = f"{{ {flow.client} . {flow.port} }}"
     known = "type ipv4_addr . inet_service; flags dynamic; size 64;"
     learn = f"ip dscp {flow.dscp} meta l4proto {{ tcp, udp }} add @ends {{ ip saddr . th sport }}"
@@ -59,7 +63,7 @@ def tracing_rules(table: str, flow: Flow, *, bridge: bool) -> str:
   chain after {{ type filter hook postrouting priority {_AFTER}; {learn}; }}
 }}
 """
-    if not bridge:
+    if not bridges:
         return text
     return (
         text
@@ -71,6 +75,8 @@ def tracing_rules(table: str, flow: Flow, *, bridge: bool) -> str:
     ether type ip tcp flags & (syn | rst) != 0 ip daddr . tcp dport @ends meta nftrace set 1
     ether type ip meta l4proto udp ip saddr . udp sport @ends meta nftrace set 1
     ether type ip meta l4proto udp ip daddr . udp dport @ends meta nftrace set 1
+    ether type ip tcp flags & (syn | rst) != 0 ip daddr {{ {", ".join(bridges)} }} meta nftrace set 1
+    ether type ip meta l4proto udp ip daddr {{ {", ".join(bridges)} }} meta nftrace set 1
   }}
   chain own {{ type filter hook output priority {_BEFORE}; ether type ip {learn}; }}
 }}

@@ -78,9 +78,10 @@ class Matcher:
         self.out.seen = [s for s in self._all if self._goes_out(s.packet)]
         self._ends = {s.packet.ends for s in self.out.seen}
         self.back.seen = self._first_answer()
-        for record in records:
-            for walk in _walks(record):
-                self._sort(walk)
+        walks = [walk for record in records for walk in _walks(record)]
+        self.out.walks = [walk for walk in walks if self._belongs(walk, self.out)]
+        self._ends |= {walk.packet.ends for walk in self.out.walks}  # half translated: between DNAT and SNAT
+        self.back.walks = [walk for walk in walks if self._belongs(walk, self.back)]
 
     def _first_sequence(self) -> int | None:
         """The sequence number of our SYN, as its own source sent it."""
@@ -112,16 +113,10 @@ class Matcher:
         answers = [s for s in self._all if self._comes_back(s.packet)]
         return [s for s in answers if _identity(s.packet) == _identity(answers[0].packet)]
 
-    def _sort(self, walk: Walk) -> None:
-        p = walk.packet
+    def _belongs(self, walk: Walk, leg: Leg) -> bool:
         if walk.wrapped:
-            for leg in (self.out, self.back):
-                if any(s.outer and s.outer.ends == p.ends for s in leg.seen):
-                    leg.walks.append(walk)
-        elif self._walks_out(p):
-            self.out.walks.append(walk)
-        elif self._walks_back(p):
-            self.back.walks.append(walk)
+            return any(s.outer and s.outer.ends == walk.packet.ends for s in leg.seen)
+        return self._walks_out(walk.packet) if leg is self.out else self._walks_back(walk.packet)
 
     def _walks_out(self, p: Packet) -> bool:
         """Rule events hold the headers only, of UDP a few bytes more."""

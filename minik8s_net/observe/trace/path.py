@@ -75,7 +75,18 @@ def visits(leg: Leg, hooks: Hooks) -> list[Visit]:
                 here[min(i, len(here) - 1)].walks += chunk
             else:  # no frame: it was made here, and never left
                 found.insert(0 if chunk[0].hook == "output" else len(found), Visit(chunk[0].place, [], chunk))
+    for visit in found:
+        visit.walks = _once(visit.walks)
     return found
+
+
+def _once(walks: list[Walk]) -> list[Walk]:
+    """A bridge that floods takes each copy through the same rules: told once."""
+    told: dict[tuple[object, ...], Walk] = {}
+    for walk in walks:
+        hits = tuple((event.chain, event.handle, event.verdict) for event in walk.events)
+        told.setdefault((walk.family, walk.table, walk.chain, walk.wrapped, walk.packet.ends, hits), walk)
+    return list(told.values())
 
 
 def _begins_anew(chunk: list[Walk], walk: Walk) -> bool:

@@ -19,7 +19,7 @@ from .filters import Flow, frame_filter, tracing_rules
 from .places import Place
 
 _numbers = itertools.count(1)
-SETTLE = 0.005  # seconds: what is under way when the answer has come (an acknowledgement, say) may still pass
+TABLE = "minik8s-trace-"
 
 
 @dataclass
@@ -48,29 +48,27 @@ class _Listening:
 
 
 class Recorder:
-    """`async with Recorder(places, flow) as r: …; records = await r.stop()`. Leaving closes everything."""
+    """`await start()`, `collect()` as often as one likes, `await close()` in any case."""
 
     def __init__(self, places: list[Place], flow: Flow) -> None:
         self._places, self._flow = places, flow
-        self._table = f"minik8s-trace-{next(_numbers)}"
+        self._table = f"{TABLE}{next(_numbers)}"
         self._open: list[_Listening] = []
 
-    async def __aenter__(self) -> Recorder:
+    async def start(self) -> None:
+        """Returns once everything listens. Raises OSError where the kernel lets us record nothing at all."""
         started = await asyncio.gather(*(p.run(self._start, p) for p in self._places), return_exceptions=True)
         self._open = [each for each in started if isinstance(each, _Listening)]
         if failed := [each for each in started if isinstance(each, BaseException)]:
-            await self.__aexit__()
             raise failed[0]
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """All at once: each waits for the same grace period of the kernel."""
+    async def close(self) -> None:
+        """All at once: each waits for the same grace period of the kernel. Afterwards no rule of ours is left."""
         await asyncio.gather(*(asyncio.to_thread(each.close) for each in self._open))
         self._open = []
 
-    async def stop(self) -> list[Record]:
-        """What was recorded so far."""
-        await asyncio.sleep(SETTLE)
+    def collect(self) -> list[Record]:
+        """All that was recorded so far."""
         for each in self._open:
             self._collect(each)
         return [each.record for each in self._open]
@@ -86,7 +84,9 @@ class Recorder:
             record.gaps.append(f"{place.name}: the kernel does not report rules here ({error})")
             return _Listening(record, ring, None, None)
         try:
-            rules = HeldRules(tracing_rules(self._table, self._flow, bridge=place.kind == "node"))
+            names = {link.name for link in links.values() if link.kind == "bridge"}
+            bridges = [a.ip for a in rtnetlink.addresses() if a.dev in names and place.kind == "node"]
+            rules = HeldRules(tracing_rules(self._table, self._flow, bridges))
         except ToolError as error:
             record.gaps.append(f"{place.name}: rules were not traced ({error.output or error})")
         return _Listening(record, ring, events, rules)
@@ -97,7 +97,6 @@ class Recorder:
         if lost := each.ring.lost():
             record.gaps.append(f"{record.place.name}: {lost} frames came too fast and were not recorded")
         if each.events is not None:
-            own = "minik8s-trace-"
-            record.events += [event for event in each.events.read() if not event.table.startswith(own)]
+            record.events += [event for event in each.events.read() if not event.table.startswith(TABLE)]
             if each.events.overrun:
                 record.gaps.append(f"{record.place.name}: more rules were hit than could be reported; some are missing")

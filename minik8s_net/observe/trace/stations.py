@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ...kernel.lookup import Tracked
 from ...kernel.nftrace import Event
-from ..decode import Packet
+from ..decode import DNS_PORT, Packet
 from . import provenance
 from .matching import Seen, Step, Walk
 from .model import IDLE, Station
@@ -186,9 +186,12 @@ def _is_past_routing(step: Step) -> bool:
 
 
 def _translation(before: Packet, after: Packet) -> tuple[str, str, str] | None:
-    if (before.src, before.sport) != (after.src, after.sport):
+    source, target = (before.src, before.sport), (before.dst, before.dport)
+    if source != (after.src, after.sport) and target != (after.dst, after.dport):
+        return "source and destination", _ends(before), _ends(after)
+    if source != (after.src, after.sport):
         return "source", f"{before.src}:{before.sport}", f"{after.src}:{after.sport}"
-    if (before.dst, before.dport) != (after.dst, after.dport):
+    if target != (after.dst, after.dport):
         return "destination", f"{before.dst}:{before.dport}", f"{after.dst}:{after.dport}"
     return None
 
@@ -213,6 +216,8 @@ def _gist(p: Packet) -> str:
         return f"TCP {p.flag_names}"
     if p.kind == "icmp":
         return f"ICMP {p.note}"
+    if p.kind == "udp" and DNS_PORT in (p.sport, p.dport):
+        return f"DNS {'question' if p.dport == DNS_PORT else 'answer'}, UDP, {p.size} bytes"
     return f"{p.kind.upper()}, {p.size} bytes"
 
 

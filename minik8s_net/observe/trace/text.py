@@ -73,7 +73,7 @@ def _station(s: Station, paint: Paint, brief: bool) -> Iterator[str]:
     yield head.replace(s.layer, paint(s.layer, colour), 1) + first if colour else head + first
     yield from (" " * _INDENT + line for line in more)
     if s.before:
-        yield f"{'':{_INDENT}}{s.before} becomes {s.after or '(not recorded)'}"
+        yield from _wrapped(f"{s.before} becomes {s.after or '(not recorded)'}")
     if s.written_by:
         yield from _wrapped(f"written for {s.written_by}")
     if not brief:

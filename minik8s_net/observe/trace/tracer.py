@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import socket
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
 
 from lightkube.resources.core_v1 import Pod, Service
@@ -27,7 +29,8 @@ from .target import Target
 from .verdict import judge
 
 _numbers = itertools.count()
-_LOOPBACK = "127."
+SETTLE = 0.005  # seconds: what is under way when the answer has come may still pass
+LOOK = 0.05  # seconds between two looks at what was recorded so far
 
 
 class Tracer:
@@ -42,9 +45,17 @@ class Tracer:
         self._began_ns = time.time_ns()
         self._stations: list[Station] = []
         self._gaps: list[str] = []
+        self._recorders: list[Recorder] = []
 
     async def trace(self) -> Trace:
         """Raises StatusError for a target that cannot be (no such Service, a headless one by svc/…)."""
+        try:
+            found = await self._trace()
+        finally:
+            await asyncio.gather(*(recorder.close() for recorder in self._recorders))
+        return replace(found, milliseconds=1000 * (time.monotonic() - self._began))
+
+    async def _trace(self) -> Trace:
         ip = await self._address()
         if isinstance(ip, Trace):
             return ip
@@ -59,10 +70,11 @@ class Tracer:
             return self._done("error", f"{self._source.name} has no way to {ip}: {error}")
         with sock:
             flow = self._flow(sock, nonce)
-            async with Recorder(self._listening_to(ip, port), flow) as recorder:
-                outcome = await probe.exchange(sock, self._target, ip, port, nonce, self._seconds)
-                records = await recorder.stop()
-                return await self._told(outcome, records, flow)
+            recorder = await self._record(ip, port, flow)
+            exchange = probe.exchange(sock, self._target, ip, port, nonce, self._seconds)
+            outcome = await self._unless_dropped(exchange, recorder, flow)
+            await asyncio.sleep(SETTLE)
+            return await self._told(outcome, recorder.collect(), flow)
 
     # -- names -------------------------------------------------------------------------------------------------------
     async def _address(self) -> str | Trace:
@@ -95,16 +107,16 @@ class Tracer:
             return self._done("error", f"{self._source.name} has no way to its DNS server {server}: {error}")
         with sock:
             flow = self._flow(sock, b"")
-            async with Recorder(self._listening_to(server, 53), flow) as recorder:
-                asked = await look_up(sock, resolver, self._target.host, self._seconds)
-                records = await recorder.stop()
-                for number, lookup in enumerate(asked, 1):
-                    self._say_lookup(lookup, number, resolver)
-                last = asked[-1]
-                if last.addresses and self._target.kind != "dns":
-                    return last.addresses[0]
-                flow = replace(flow, payload=last.query, is_dns=True)
-                return await self._told_of_dns(last, records, flow)
+            recorder = await self._record(server, 53, flow)
+            asked = await look_up(sock, resolver, self._target.host, self._seconds)
+            for number, lookup in enumerate(asked, 1):
+                self._say_lookup(lookup, number, resolver)
+            last = asked[-1]
+            if last.addresses and self._target.kind != "dns":
+                return last.addresses[0]
+            await asyncio.sleep(SETTLE)
+            flow = replace(flow, payload=last.query, is_dns=True)
+            return await self._told_of_dns(last, recorder.collect(), flow)
 
     async def _told_of_dns(self, last: Lookup, records: list[Record], flow: Flow) -> Trace:
         if last.answer is None:
@@ -153,6 +165,29 @@ class Tracer:
         mark = sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2
         return Flow(protocol, ip, port, mark, payload)
 
+    async def _record(self, ip: str, port: int, flow: Flow) -> Recorder:
+        """Closed at the end of the trace, all of them together."""
+        recorder = Recorder(self._listening_to(ip, port), flow)
+        self._recorders.append(recorder)
+        await recorder.start()
+        return recorder
+
+    async def _unless_dropped(
+        self, exchange: Coroutine[None, None, Outcome], recorder: Recorder, flow: Flow
+    ) -> Outcome:
+        """Its outcome; or silence, as soon as the kernel has said that a rule dropped the packet."""
+        waiting = asyncio.ensure_future(exchange)
+        try:
+            while not (await asyncio.wait({waiting}, timeout=LOOK))[0]:
+                matcher = Matcher(flow, recorder.collect())
+                walks = (*matcher.out.walks, *matcher.back.walks)
+                if any(event.verdict == "drop" for walk in walks for event in walk.events):
+                    await asyncio.wait({waiting}, timeout=LOOK)  # a rule that refuses drops too, and then says so
+                    break
+            return waiting.result() if waiting.done() else Outcome("silent", "no answer")
+        finally:
+            waiting.cancel()
+
     def _listening_to(self, ip: str, port: int) -> list[Place]:
         """Every node, the fabric, outside, the source, and the pods it may be for."""
         pods = [place for pod in objects.pods_behind(self._live.client, ip, port) if (place := self._places.of(pod))]
@@ -179,8 +214,7 @@ class Tracer:
 
     def _done(self, verdict: str, because: str) -> Trace:
         numbered = [replace(s, number=i) for i, s in enumerate(self._stations, 1)]
-        milliseconds = 1000 * (time.monotonic() - self._began)
-        return Trace(self._source.name, self._target.text, verdict, numbered, milliseconds, self._gaps, because)
+        return Trace(self._source.name, self._target.text, verdict, numbered, 0.0, self._gaps, because)
 
 
 def _version_question() -> bytes:

@@ -21,7 +21,7 @@ def judge(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[
         return "dropped", f"{way}dropped in {stop.place} by {stop.what.partition(':')[0]}{by}", []
     if outcome.end == "failed":
         return "error", outcome.words, []
-    return _silence(outcome, matcher)
+    return _silence(outcome, matcher, stations)
 
 
 def _stops(station: Station) -> bool:
@@ -42,7 +42,7 @@ def _refusal(matcher: Matcher, stop: Station | None, outcome: Outcome) -> str:
     return outcome.words
 
 
-def _silence(outcome: Outcome, matcher: Matcher) -> tuple[str, str, list[str]]:
+def _silence(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[str, str, list[str]]:
     """No rule dropped it, and nobody answered: where it was last seen is all that is known."""
     if matcher.back.seen:
         last, what = matcher.back.seen[-1], "the answer"
@@ -52,6 +52,9 @@ def _silence(outcome: Outcome, matcher: Matcher) -> tuple[str, str, list[str]]:
         return "no-answer", f"{outcome.words}; no device saw the packet", ["no device saw the packet leave"]
     how = "leaving by" if last.outgoing else "arriving at"
     where = f"{what} was last seen in {last.place.name}, {how} {last.interface}"
+    end = next((s for s in reversed(stations) if s.layer == "route"), None)
+    if end and end.place == last.place.name and " dev " not in end.what:
+        return "no-answer", f"{outcome.words}; {where}, which has no route on {end.what}", []
     return "no-answer", f"{outcome.words}; {where}", [f"{where}; no rule there dropped it, what did is not recorded"]
 
 
