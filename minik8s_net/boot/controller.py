@@ -26,6 +26,7 @@ from ..apiserver.tokens import Tokens
 from ..cni.fabric import ensure_fabric
 from ..config import ClusterConfig
 from ..controllers import all_controllers
+from ..faults.engine import Faults
 from ..kernel.netns import Netns
 from ..kubelet.kubelets import NodeKubelets
 from ..policy.index import PolicyIndex
@@ -92,14 +93,15 @@ class Controller:
         nodes = NodeManager(
             self.config, self.state, client, runtime, kubelets, policies, fabric, outside, tokens, pki
         )  # fmt: skip
-        server.app.verbs = Verbs(
-            Live(config, self.state, client, runtime, nodes, policies, fabric, outside, server.app)
-        )
+        faults = Faults(config, self.state)
+        live = Live(config, self.state, client, runtime, nodes, policies, fabric, outside, server.app, faults)
+        server.app.verbs = Verbs(live)
         tasks.create_task(nodes.run(), name="nodes")
         await nodes.synced()
         self._step(f"{len(nodes.names())} nodes: namespaces, bridges, routes, rules, kubelets")
         await dns_answers(nodes.netns(), str(config.dns_ip), f"kubernetes.default.svc.{config.cluster_domain}")
         self._step("DNS answers from inside every node")
+        tasks.create_task(faults.run(live), name="faults")
 
     def _step(self, text: str) -> None:
         with open(self.progress, "a") as file:

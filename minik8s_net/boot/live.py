@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..apiserver.app import App
 from ..config import ClusterConfig
+from ..faults.engine import Faults
 from ..kernel.netns import Netns
 from ..policy.index import PolicyIndex
 from ..runtime.client import RuntimeClient
@@ -27,3 +28,4 @@ class Live:
     fabric: Netns
     outside: Netns
     app: App
+    faults: Faults

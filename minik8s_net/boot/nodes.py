@@ -54,12 +54,14 @@ class NodeManager:
         self._tokens, self._ca = tokens, pki.ca.read_text()
         self._agents: dict[str, Agents] = {}
         self._loop: Reconciler[str] = Reconciler("nodes", self._reconcile)
-        self._cni = Cni(config, state)
+        self.cni = Cni(config, state)
 
     def names(self) -> list[str]:
+        """Nodes that are wired and have their agents, sorted."""
         return sorted(self._agents)
 
     def netns(self) -> list[Netns]:
+        """The network namespaces of those nodes."""
         return [agents.netns for agents in self._agents.values()]
 
     def agents(self, name: str) -> Agents:
@@ -101,7 +103,7 @@ class NodeManager:
         proxier = Proxier(self._config, name, node_ip, self._client, netns, self._config.proxy_mode)
         enforcer = Enforcer(self._config, name, self._policies, netns)
         kubelet = Kubelet(
-            self._config, self._state, name, self._client, self._runtime, self._cni.at(netns), netns,
+            self._config, self._state, name, self._client, self._runtime, self.cni.at(netns), netns,
             enforcer.ready, self._token, self._ca,
         )  # fmt: skip
         tasks = [asyncio.create_task(part.run(), name=f"{name}:{type(part).__name__}")

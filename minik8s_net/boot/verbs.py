@@ -26,6 +26,12 @@ Json = dict[str, Any]
 PREFIX = "/minik8s/v1/"
 ADMINISTRATORS = "system:masters"
 VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_net
+    "diff": "healing.drift:verb",
+    "fault-clear": "faults.verbs:clear",
+    "fault-inject": "faults.verbs:inject",
+    "fault-list": "faults.verbs:list_",
+    "heal-pause": "faults.verbs:pause",
+    "heal-resume": "faults.verbs:resume",
     "trace": "observe.trace.verb:trace",
 }
 

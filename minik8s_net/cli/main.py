@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _object_commands(command)
     _look_commands(command)
     _course_commands(command)
+    _fault_commands(command)
     return top
 
 
@@ -196,3 +197,16 @@ def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     lab.add_argument("action", choices=actions)
     lab.add_argument("number", nargs="?", help="a lab's number, e.g. 6")
     _output(lab)
+
+
+def _fault_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    fault = command("fault", "cli.faults:fault", "break it on purpose, and mend it; pause healing")
+    fault.add_argument("action", choices=("list", "inject", "clear", "pause", "resume"))
+    fault.add_argument("what", nargs="*", metavar="NAME [KEY=VALUE…]", help="a fault, its number, or a component")
+    fault.add_argument("--seed", type=int, metavar="N", help="of `inject random`: the same seed, the same fault")
+    fault.add_argument("--quiet-name", action="store_true", help="do not say which fault it is: find out")
+    fault.add_argument("--reveal", action="store_true", help="list hidden faults by name")
+    _output(fault)
+    diff = command("diff", "cli.faults:diff", "where the kernel differs from what was written")
+    diff.add_argument("place", nargs="?", help="node-1, fabric, outside or NAMESPACE/POD (default: everywhere)")
+    _output(diff)

@@ -71,7 +71,13 @@ async def drift(live: Live, *, place: str | None = None) -> list[Drift]:
     for node in live.nodes.names():
         if place in (None, node):
             found += await rule_drift(live, node)
-    return found
+    return found + [each for each in await name_drift(live) if place in (None, each.place)]
+
+
+async def name_drift(live: Live) -> list[Drift]:
+    """Namespaces that have lost their names on the host (as root only: rootless, none has one)."""
+    unnamed = await live.runtime.unnamed_netns()
+    return [Drift("namespace", name, "name", "in /run/netns", MISSING) for name in unnamed]
 
 
 async def verb(live: Live, asked: Json) -> Json:

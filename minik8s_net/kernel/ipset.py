@@ -87,6 +87,13 @@ def names() -> list[str]:
         return [string(parse(found, 4).get(2)) for _, found in sock.dump(IPSET << 8 | _LIST, body, "list sets")]
 
 
+def digest() -> int:
+    """A number that changes when any set or member of this namespace does: to notice changes without reading them."""
+    with connect() as sock:
+        found = sock.dump(IPSET << 8 | _LIST, header() + u8(1, _PROTOCOL), "list sets")
+        return hash(tuple(body for _, body in found))
+
+
 def _request(command: int, name: str, body: bytes, what: str, ignore: tuple[int, ...], flags: int = 0) -> Request:
     return request(IPSET, command, u8(1, _PROTOCOL) + text(2, name) + body, what, flags, ignore)
 

@@ -101,6 +101,21 @@ class Enforcer:
         self._mark()
         await self.synced()
 
+    async def written(self) -> Table | None:
+        """What the kernel should hold now; None while a change is on its way."""
+        async with self._turn:
+            return self._written if self._done == self._wanted else None
+
+    def pod_of(self, chain: str) -> str:
+        """NAMESPACE/NAME of the pod a chain of ours decides for, or ""."""
+        programs = (p.pod for p in self._programs.values() if chain in p.chains)
+        return next((f"{pod.namespace}/{pod.name}" for pod in programs), "")
+
+    async def mend(self, work: Callable[[], None]) -> None:
+        """Run `work` on the node's thread while no change is written."""
+        async with self._turn:
+            await self._netns.run(work)
+
     async def remove(self) -> None:
         """Take every chain, set and table of ours out of the node."""
         async with self._turn:

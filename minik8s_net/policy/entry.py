@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 TABLE, SET = "minik8s-entry", "pods"
+RULES = 2  # in its one chain
 _BASE = f"""table bridge {TABLE} {{
   set {SET} {{ type ifname . ipv4_addr; comment "bridge port and the address its pod may use"; }}
   chain entry {{

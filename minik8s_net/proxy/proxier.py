@@ -22,7 +22,7 @@ from .announce import announce
 from .backend import Backend, backend
 from .health import HealthServers
 from .model import SERVICE_NAME, Node, ServicePort, service_ports
-from .rules import Difference, Rules
+from .rules import Difference, Entry, Rules
 from .stale import flush_stale
 
 # Without route_localnet, `curl localhost:30080` on the node would not reach a node port.
@@ -97,6 +97,10 @@ class Proxier:
         """Write what `differences` found, or a part of it."""
         async with self._turn:
             await self._netns.run(self._backend.write, list(differences))
+
+    def entries_of(self, service: str) -> list[Entry]:
+        """The lines in shared places that were written for a Service (namespace/name)."""
+        return list(self._rules.get(service, Rules()).entries)
 
     async def halt(self) -> None:
         """Stop following Services: the rules stay as they are. Idempotent."""

@@ -1,0 +1,123 @@
+"""Noticing: which places have changed since the last look. Costs nothing while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..cni.node import NODE_SYSCTLS
+from ..cni.wire import NO_IPV6, host_sysctls
+from ..kernel import changes, ipset, sysctl
+from ..kernel.changes import ADDRESSES, LINKS, NEIGHBOURS, ROUTES, Listener
+from ..kernel.netns import NETNS_DIR, Netns, inside
+
+if TYPE_CHECKING:
+    from ..boot.live import Live
+
+OF_HOSTS = LINKS | ADDRESSES | ROUTES | NEIGHBOURS
+OF_PODS = LINKS | ADDRESSES | ROUTES  # a pod's own neighbour table is alive: its one permanent entry waits for a sweep
+Key = tuple[str, str]  # place, and what tells it from a former one of that name
+
+
+@dataclass
+class Changed:
+    """Names of places whose wiring, and of nodes whose rules are to be looked at."""
+
+    places: set[str] = field(default_factory=set)
+    rules: set[str] = field(default_factory=set)
+
+
+class Watches:
+    """The listening sockets. A socket holds its namespace, so that of a pod goes as soon as the pod is on its way."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[Key, Listener] = {}
+        self._changed = Changed()
+        self._rules: dict[str, tuple[int, int]] = {}  # node -> nftables' generation, digest of its ipsets
+        self._sysctls: dict[str, tuple[str | None, ...]] = {}
+
+    def close(self) -> None:
+        for key in list(self._listeners):
+            self._end(key)
+
+    def again(self, place: str) -> None:
+        """Look at it once more in the next turn."""
+        self._changed.places.add(place)
+
+    def again_rules(self, node: str) -> None:
+        self._changed.rules.add(node)
+
+    async def follow(self, live: Live) -> None:
+        """Listen in every place there is now, and nowhere else."""
+        wanted: dict[Key, tuple[Netns, str]] = {("fabric", ""): (live.fabric, ""), ("outside", ""): (live.outside, "")}
+        for name in live.nodes.names():
+            agents = live.nodes.agents(name)
+            wanted[name, str(agents.netns.fd)] = agents.netns, ""
+            for _, sandbox in agents.kubelet.wired():
+                place = f"{sandbox.config.namespace}/{sandbox.config.name}"
+                wanted[place, sandbox.id] = agents.netns, sandbox.netns
+        for key in self._listeners.keys() - wanted.keys():
+            self._end(key)
+        for key in wanted.keys() - self._listeners.keys():
+            await self._begin(key, *wanted[key])
+
+    async def changed(self, live: Live) -> Changed:
+        """What has changed since this was asked last."""
+        for name in live.nodes.names():
+            await self._ask_node(name, live.nodes.agents(name).netns)
+        for name, host in (("fabric", live.fabric), ("outside", live.outside)):
+            self._compare_sysctls(name, await host.run(_sysctls, False))
+        changed, self._changed = self._changed, Changed()
+        return changed
+
+    async def _ask_node(self, name: str, netns: Netns) -> None:
+        rules, sysctls = await netns.run(_node_state)
+        if self._rules.get(name) != rules:
+            self._rules[name] = rules
+            self._changed.rules.add(name)
+        self._compare_sysctls(name, sysctls)
+
+    def _compare_sysctls(self, name: str, now: tuple[str | None, ...]) -> None:
+        if self._sysctls.get(name) != now:
+            self._sysctls[name] = now
+            self._changed.places.add(name)
+
+    async def _begin(self, key: Key, netns: Netns, pod: str) -> None:
+        try:
+            listener = await netns.run(_listen, netns.fd, pod)
+        except FileNotFoundError:
+            return  # a pod that has gone meanwhile
+        self._listeners[key] = listener
+        asyncio.get_running_loop().add_reader(listener, self._told, key)
+        self._changed.places.add(key[0])
+
+    def _told(self, key: Key) -> None:
+        if self._listeners[key].drain():
+            self._changed.places.add(key[0])
+
+    def _end(self, key: Key) -> None:
+        listener = self._listeners.pop(key)
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
+
+
+# -- in the namespace ------------------------------------------------------------------------------------------------
+def _listen(node_fd: int, pod: str) -> Listener:
+    if not pod:
+        return Listener(OF_HOSTS)
+    fd = os.open(NETNS_DIR / pod, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return inside(fd, node_fd, Listener, OF_PODS)
+    finally:
+        os.close(fd)
+
+
+def _node_state() -> tuple[tuple[int, int], tuple[str | None, ...]]:
+    return (changes.generation(), ipset.digest()), _sysctls(True)
+
+
+def _sysctls(forwarding: bool) -> tuple[str | None, ...]:
+    names = {**host_sysctls(forwarding), **NO_IPV6, **(NODE_SYSCTLS if forwarding else {})}
+    return tuple(sysctl.get(name) for name in names)
