@@ -120,10 +120,14 @@ class GarbageCollector:
                 self._write(kind, obj, {"ownerReferences": rest or None})
 
     def _delete_children(self, uid: str) -> None:
+        """Foreground again, where a child has children: the pods of a ReplicaSet go before it."""
         for child in list(self._children.get(uid, ())):
             found = self._find(child)
             if found and found[1].metadata.deletionTimestamp is None:
-                self._delete(*found)
+                kind, obj = found
+                if self._children.get(child) and FOREGROUND not in (obj.metadata.finalizers or ()):
+                    self._write(kind, obj, {"finalizers": [*(obj.metadata.finalizers or ()), FOREGROUND]})
+                self._delete(kind, obj)
 
     def _blocking(self, uid: str) -> bool:
         for child in self._children.get(uid, ()):

@@ -39,22 +39,25 @@ class Ending:
     async def stop(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
         """Returns when the containers have ended. Raises CriError."""
         self._latest = min(self._latest, time.monotonic() + grace)
-        work = asyncio.create_task(self.stop_all(pod, views, grace, address))
-        ids = [view.latest.id for view in views.values() if view.latest and view.running]
+        self._hastened.clear()  # what was said before is in `_latest`
+        work = asyncio.create_task(self.stop_all(pod, views, self._latest - time.monotonic(), address))
+        hurry = asyncio.create_task(self._hurry([v.latest.id for v in views.values() if v.latest and v.running]))
         try:
-            while not work.done():
-                hastened = asyncio.create_task(self._hastened.wait())
-                try:
-                    await asyncio.wait({work, hastened}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    hastened.cancel()
-                if not work.done():
-                    self._hastened.clear()
-                    left = max(0.0, self._latest - time.monotonic())
-                    await asyncio.gather(*(self._host.runtime.stop_container(i, left) for i in ids))
-            await work
+            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            await (hurry if hurry.done() else work)
         finally:
             work.cancel()
+            hurry.cancel()
+
+    async def _hurry(self, ids: list[str]) -> None:
+        """Each time the end is hastened, tell the runtime the new limit: preStop hooks are waited for no longer."""
+        async with asyncio.TaskGroup() as stops:
+            while True:
+                await self._hastened.wait()
+                self._hastened.clear()
+                left = max(0.0, self._latest - time.monotonic())
+                for container_id in ids:
+                    stops.create_task(self._host.runtime.stop_container(container_id, left))
 
     async def stop_all(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
         """The containers together, then the sidecars, last started first."""

@@ -1,4 +1,4 @@
-"""Stock kubectl on objects: create, look, change, delete. Each command's effect is looked at, not only its exit code."""
+"""Stock kubectl on objects: create, look, change, delete. Not exit codes alone: the effect is looked at."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def test_apply_creates_changes_and_leaves_alone(kubectl: Kubectl) -> None:
     assert kubectl("apply", "-f", "-", stdin=changed).splitlines()[0] == "service/web configured"
     assert kubectl.path("svc web", ".spec.ports[*].port") == "8080"
     kubectl("diff", "-f", "-", stdin=changed)
-    two = kubectl("apply", "-f", "-", stdin=WEB.replace("selector: {app", "nonsense: {app").replace("80,", "81,"), code=1)
+    two = kubectl(
+        "apply", "-f", "-", stdin=WEB.replace("selector: {app", "nonsense: {app").replace("80,", "81,"), code=1
+    )
     assert 'unknown field "spec.nonsense"' in two
     assert "port: 8080" in kubectl("apply", "view-last-applied", "svc/web")
     assert "deleted" in kubectl("delete", "-f", "-", stdin=WEB)
@@ -232,7 +234,7 @@ def test_create_what_kubectl_generates(kubectl: Kubectl, tmp_path: Path) -> None
     spec = {"containers": [{"name": "c", "image": "nginx"}], "terminationGracePeriodSeconds": 0}
     assert kubectl("create", "-f", "-", stdin=json.dumps({**pod, "spec": spec})).startswith("pod/gen-")
     dry = kubectl("create", "deployment", "x", "--image=nginx", "--dry-run=server", "-o", "name")
-    assert dry == "deployment.apps/x\n" and 'not found' in kubectl("get", "deploy", "x", code=1)
+    assert dry == "deployment.apps/x\n" and "not found" in kubectl("get", "deploy", "x", code=1)
     assert 'configmaps "c" already exists' in kubectl("create", "configmap", "c", code=1)
 
 

@@ -75,7 +75,8 @@ class Registry(TypedClient):
         if kind.warning and kind.warning not in options.warnings:
             options.warnings.append(kind.warning)
         ownership.on_create(kind, tree, options)
-        tree["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
+        tree["metadata"].setdefault("uid", str(uuid.uuid4()))  # a Job's is in its labels already
+        tree["metadata"]["creationTimestamp"] = timestamp()
         return self._put(kind, namespace, name, tree, options.dry_run, None)
 
     def _check_namespace(self, kind: Kind, namespace: str, meta: Json) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...api.kinds import Kind
+from .jobs import JobStrategy
 from .namespaces import NamespaceStrategy
 from .pods import PodStrategy
 from .services import ServiceStrategy
@@ -19,6 +20,7 @@ _BY_RESOURCE: dict[str, type[Strategy]] = {
     "pods": PodStrategy,
     "services": ServiceStrategy,
     "namespaces": NamespaceStrategy,
+    "jobs.batch": JobStrategy,
     **dict.fromkeys(
         ("serviceaccounts", "podtemplates", "persistentvolumes", "persistentvolumeclaims", "resourcequotas"),
         ReturningStrategy,
