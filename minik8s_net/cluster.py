@@ -29,6 +29,7 @@ from .state import State
 if TYPE_CHECKING:
     import lightkube
 
+    from .client.capture import Capture
     from .observe.topology import Topology
     from .observe.trace.model import Trace
 
@@ -171,6 +172,19 @@ class Cluster:
 
         asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace, "seconds": seconds}
         return Trace.from_dict(self.api.verb("trace", **asked))
+
+    def capture(
+        self, place: str, filter: str = "", *, interface: str = "", count: int | None = None,
+        seconds: float | None = None, namespace: str | None = None,
+    ) -> Capture:  # fmt: skip
+        """Record packets, from now on: `with c.capture("client", "tcp port 80") as seen: …; print(seen)`.
+
+        Ends after `count` packets, `seconds`, or `.stop()`; `.save("x.pcap")` for Wireshark. Raises StatusError.
+        """
+        from .client.capture import Capture
+
+        asked = {"place": place, "filter": filter, "interface": interface, "count": count, "seconds": seconds}
+        return Capture(self.api, {**asked, "namespace": namespace or self.api.namespace})
 
     @property
     def client(self) -> lightkube.Client:

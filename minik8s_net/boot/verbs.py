@@ -2,7 +2,8 @@
 
 Some things need the kernel's side of the cluster (trace, reach, faults, snapshots); the controller has every namespace
 at hand, so it does them, for whoever holds the administrator's token. A verb is one function
-`async def verb(live: Live, asked: Json) -> Json`, or an async generator of JSON objects, sent as lines while they come.
+`async def verb(live: Live, asked: Json) -> Json`, or one that is or returns an async generator of JSON objects, sent as
+lines while they come (what it raises before that is a proper refusal).
 This file is the index; each verb is imported when it is first asked for. Errors are StatusErrors.
 """
 
@@ -33,6 +34,8 @@ VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_ne
     "heal-pause": "faults.verbs:pause",
     "heal-resume": "faults.verbs:resume",
     "trace": "observe.trace.verb:trace",
+    "capture": "observe.capture:capture",
+    "capture-stop": "observe.capture:stop",
 }
 
 
@@ -53,8 +56,10 @@ class Verbs:
             raise StatusError(405, "MethodNotAllowed", f"verbs are asked for by POST, not by {request.method}")
         found = _load(VERBS[verb])(self._live, _asked(await bodies.read(request)))
         if inspect.isawaitable(found):
-            return answers.json(await found)
-        return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+            found = await found
+        if isinstance(found, AsyncIterator):
+            return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+        return answers.json(found)
 
 
 def _load(target: str) -> Any:

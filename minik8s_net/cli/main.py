@@ -185,6 +185,20 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     trace.add_argument("--seconds", type=float, metavar="S", help="how long to wait for an answer (default 0.6)")
     _output(trace)
 
+    capture = command(
+        "capture", "cli.trace:capture", "packets of a pod, node, the fabric or outside, decoded, as they pass"
+    )
+    capture.add_argument("place", metavar="PLACE", help="client, shop/client, node-1, fabric or outside")
+    capture.add_argument("-n", "--namespace", help="of the pod (default: the context's)")
+    capture.add_argument("-i", "--interface", metavar="NAME", help="one device only, e.g. eth0, cni0 (default: all)")
+    capture.add_argument(
+        "-f", "--filter", metavar="WORDS", help="e.g. 'tcp port 80 and not host 10.244.1.2', 'dns or arp'"
+    )
+    capture.add_argument("--count", type=int, metavar="N", help="end after N packets (default 10000)")
+    capture.add_argument("--seconds", type=float, metavar="S", help="end after S seconds (default 60)")
+    capture.add_argument("-w", "--write", metavar="FILE", help="also write a pcap file, for Wireshark or tcpdump -r")
+    _output(capture)
+
 
 def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     demo = command("demo", "cli.demo:demo", "every statement of the course's text, shown and proved")

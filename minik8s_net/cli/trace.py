@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 
 from .objects import connect
 from .output import paint
@@ -22,3 +24,33 @@ def trace(args: argparse.Namespace) -> int:
     else:
         print(text(found, paint, brief=args.brief))
     return 0 if found.delivered else 1
+
+
+def capture(args: argparse.Namespace) -> int:
+    """Decoded lines (or JSON ones) until count, seconds or Ctrl-C; with -w also a pcap file, complete at any time."""
+    from ..client.capture import Captured
+    from ..kernel.packet_ring import Frame
+    from ..observe import pcap
+
+    api = connect(args)
+    asked = {key: getattr(args, key) for key in ("place", "interface", "filter", "count", "seconds")}
+    lines = api.follow("capture", **asked, namespace=args.namespace or api.namespace)
+    devices = next(lines)["devices"]
+    print(f"listening in {args.place} on {args.interface or ', '.join(devices)}; Ctrl-C ends it", file=sys.stderr)
+    count = lost = 0
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(args.write, "wb", buffering=0)) if args.write else None
+        if file:
+            file.write(pcap.head())
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in lines:
+                if "frame" not in line:
+                    lost = line["lost"]
+                    continue
+                packet, count = Captured.of(line), count + 1
+                if file:
+                    file.write(pcap.record(Frame(packet.at_ns, 0, False, False, packet.length, packet.frame)))
+                print(json.dumps(line) if args.output == "json" else packet, flush=True)
+    missing = f", {lost} more came too fast and are missing" if lost else ""
+    print(f"{count} packets{missing}" + (f", written to {args.write}" if file else ""), file=sys.stderr)
+    return 0

@@ -77,7 +77,8 @@ def _route_questions(seen: list[Seen], walks: list[Walk]) -> Iterable[tuple[str,
         return
     up = [s for s in plain if not s.outgoing and not s.master]  # a frame that stays in its bridge is not routed
     if up:
-        forwarded = [w.packet.dst for w in walks if w.place is plain[0].place and w.hook in ("forward", "input")]
+        here = (w for w in walks if w.place is plain[0].place and not w.wrapped)
+        forwarded = [w.packet.dst for w in here if w.hook in ("forward", "input")]
         yield (forwarded or [up[-1].packet.dst])[-1], plain[0].packet.src, up[-1].interface
 
 

@@ -15,6 +15,8 @@ from .model import IDLE, Station
 from .path import Visit
 from .rulebook import key_of
 
+_TRANSLATION = re.compile(r"(?<![\w-])(?:-j )?(DNAT|SNAT|MASQUERADE|(?:dnat|snat)(?= to)|masquerade)(?![\w-])")
+_TRANSLATIONS = {"dnat": "DNAT", "snat": "SNAT", "masquerade": "masquerade"}
 Texts = dict[tuple[str, str, str, str, int], str]
 """(place, family, table, chain, handle) -> the rule."""
 
@@ -66,8 +68,9 @@ class Teller:
         at = (s.at_ns - self._began) / 1e6
         earlier = [e for e in before if isinstance(e, Seen) and e.outer is None]
         if s.outer is not None:
-            verb = "wraps it" if s.outgoing else "unwraps it"
-            what = f"VXLAN {verb}: {s.outer.src} -> {s.outer.dst}, vni {s.outer.vni}"
+            kind = f"{s.interface} (port of {s.master})" if s.master else s.interface
+            verb = "sends" if s.outgoing else "receives"
+            what = f"{kind} {verb} it inside VXLAN {s.outer.src} -> {s.outer.dst}, vni {s.outer.vni}"
             detail = f"outer UDP {_ends(s.outer)}\ninner {_short(s.packet)}"
             yield self._station(place, "tunnel", what, detail, interface=s.interface, at_ms=at)
             return
@@ -169,13 +172,8 @@ def _idle(hits: list[Event]) -> set[int]:
 
 def _translates(text: str) -> str:
     """ "DNAT", "masquerade", "SNAT", or "" for a rule that translates nothing."""
-    words = re.sub(r'"[^"]*"', "", text)
-    kinds = (
-        ("DNAT", ("-j DNAT", "dnat to")),
-        ("masquerade", ("-j MASQUERADE", "masquerade")),
-        ("SNAT", ("-j SNAT", "snat to")),
-    )
-    return next((name for name, signs in kinds if any(sign in words for sign in signs)), "")
+    found = _TRANSLATION.search(re.sub(r'"[^"]*"', "", text))
+    return _TRANSLATIONS[found[1].lower()] if found else ""
 
 
 def _is_past_routing(step: Step) -> bool:
@@ -198,7 +196,7 @@ def _translation(before: Packet, after: Packet) -> tuple[str, str, str] | None:
 
 def _hooked(walk: Walk) -> str:
     table = walk.table if walk.family == "ip" else f"{walk.family} {walk.table}"
-    return f"{table} {walk.chain}" if walk.chain.lower() == walk.hook else f"{table} {walk.chain} ({walk.hook or '?'})"
+    return f"{table} {walk.chain}" if walk.hook in walk.chain.lower() else f"{table} {walk.chain} ({walk.hook})"
 
 
 def _verdict(event: Event, text: str) -> str:

@@ -14,7 +14,7 @@ def judge(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[
     if outcome.end in ("answered", "connected"):
         return "delivered", outcome.words, _unseen(matcher)
     if outcome.end == "refused":
-        return "refused", _refusal(matcher, stop, outcome), _unseen(matcher)
+        return "refused", _refusal(matcher, stop, stations, outcome), _unseen(matcher)
     if stop is not None:
         way = "" if stop.direction == "out" else "the answer was "
         by = f" ({stop.written_by})" if stop.written_by else ""
@@ -30,10 +30,12 @@ def _stops(station: Station) -> bool:
     )
 
 
-def _refusal(matcher: Matcher, stop: Station | None, outcome: Outcome) -> str:
+def _refusal(matcher: Matcher, stop: Station | None, stations: list[Station], outcome: Outcome) -> str:
     if stop is not None:
         said = provenance.comment(stop.detail)
-        return f"refused by a rule in {stop.place}" + (f": {said}" if said else "")
+        written = [s.written_by for s in stations[: stations.index(stop) + 1] if s.place == stop.place and s.written_by]
+        about = f" written for {written[-1]}" if written else ""
+        return f"refused by a rule in {stop.place}{about}" + (f": {said}" if said else "")
     back = matcher.back.seen
     if back and back[0].packet.kind == "tcp":
         return f"refused by {back[0].place.name}: nobody listens there (TCP RST)"
