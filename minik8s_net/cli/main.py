@@ -169,7 +169,7 @@ def _object_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     wait = namespaced(command("wait", "cli.objects:wait", "wait for a condition"))
     wait.add_argument("what", nargs="+", metavar="KIND/NAME")
     wait.add_argument("--for", dest="condition", required=True, help="condition=Ready, delete, or create")
-    wait.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    wait.add_argument("--timeout", default="30s", metavar="TIME", help="e.g. 90s (default 30s; negative: a week)")
 
 
 def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -31,15 +31,31 @@ def connect(args: argparse.Namespace) -> Api:
 
 
 def apply(args: argparse.Namespace) -> int:
-    """Create or update what the manifests say. Everything is read before anything is written."""
-    objects = [obj for source in args.filename for obj in manifests.read(source)]
-    if not objects:
+    """Create or update what the manifests say. What is refused is told, and the rest applied, as kubectl does."""
+    items = [item for source in args.filename for item in manifests.read_each(source)]
+    if not items:
         raise UsageError("no objects passed to apply")
-    api = connect(args)
-    for done in manifests.apply(api, objects, args.namespace):
+    api, refused = connect(args), 0
+    for item in items:
+        try:
+            if isinstance(item, manifests.ManifestError):
+                raise item
+            done = manifests.apply_one(api, item, args.namespace)
+        except (StatusError, manifests.ManifestError) as error:
+            refused += 1
+            print(f"error: {_which(item)}{error}", file=sys.stderr)
+            continue
         _warn(api)
-        print(done)
-    return 0
+        print(done, flush=True)
+    return 1 if refused else 0
+
+
+def _which(item: Json | manifests.ManifestError) -> str:
+    """Names the object an error is about, unless the error does so itself."""
+    if isinstance(item, manifests.ManifestError):
+        return ""
+    name = (item.get("metadata") or {}).get("name", "")
+    return f"{item['kind']} {name}: " if name else ""
 
 
 def get(args: argparse.Namespace) -> int:
@@ -147,14 +163,19 @@ def logs(args: argparse.Namespace) -> int:
 
 def wait(args: argparse.Namespace) -> int:
     """Wait for a condition, for deletion or for creation."""
-    from ..client.wait import wait_for
+    from ..client.wait import check_condition, seconds, wait_for
 
+    try:
+        check_condition(args.condition)
+        timeout = seconds(args.timeout)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     api = connect(args)
     for resource, name in _targets(api, args.what):
         if not name:
             raise UsageError("wait for which one? e.g. minik8s wait pod/web --for condition=Ready")
         path = resource.path(args.namespace or api.namespace, name)
-        wait_for(api, path, args.condition, args.timeout)
+        wait_for(api, path, args.condition, timeout)
         print(f"{resource.qualified}/{name} condition met")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 
 from ..boot.lifecycle import add_sbin_to_path
 from ..boot.record import Record
@@ -32,14 +33,14 @@ def shell(args: argparse.Namespace) -> int:
         argv = [argv[0], "--norc"]
     try:
         os.execvp(argv[0], argv)
-    except FileNotFoundError:
-        raise ShellError(f"{argv[0]}: command not found") from None
+    except OSError as error:  # as shells do: 127 not found, 126 found but not to be run
+        missing = isinstance(error, FileNotFoundError)
+        print(f"{argv[0]}: {'command not found' if missing else (error.strerror or '').lower()}", file=sys.stderr)
+        return 127 if missing else 126
 
 
 def run_in(cluster: str, place: str, argv: list[str]) -> ExecResult:
     """Run a command there and collect its output. A child enters; this process stays where it is."""
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "minik8s_net.cli", "shell", "--cluster", cluster, place, "--", *argv],
         capture_output=True,

@@ -31,33 +31,82 @@ class Applied:
 
 
 def read(source: str | Path) -> list[Json]:
-    """Objects of a file, a folder of .yaml/.yml/.json files, or `-` (stdin). Lists are taken apart."""
+    """Objects of a file, a folder of .yaml/.yml/.json files, or `-` (stdin). Lists are taken apart.
+
+    Raises ManifestError at the first document that is none.
+    """
+    found = list(read_each(source))
+    for item in found:
+        if isinstance(item, ManifestError):
+            raise item
+    return [item for item in found if not isinstance(item, ManifestError)]
+
+
+def read_each(source: str | Path) -> Iterator[Json | ManifestError]:
+    """The same, but a bad document is one more item, and the good ones after it still come.
+
+    Raises ManifestError for a source that is not there.
+    """
+    for text, name in _texts(source):
+        yield from parse_each(text, name)
+
+
+def _texts(source: str | Path) -> Iterator[tuple[str, str]]:
+    """(text, name) of each file."""
     if str(source) == "-":
-        return parse(sys.stdin.read(), "standard input")
+        yield sys.stdin.read(), "standard input"
+        return
+    if str(source).startswith(("http://", "https://")):
+        name = str(source).rsplit("/", 1)[-1] or "manifest.yaml"
+        raise ManifestError(f"{source}: minik8s fetches nothing from the network. Look at it first, then apply the "
+                            f"file:\n  curl -fLO {source}\n  minik8s apply -f {name}")  # fmt: skip
     path = Path(source)
+    files = [path]
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml", ".json"})
         if not files:
             raise ManifestError(f"{path}: no .yaml, .yml or .json file in this folder")
-        return [obj for file in files for obj in read(file)]
-    try:
-        return parse(path.read_text(), str(path))
-    except FileNotFoundError:
-        raise ManifestError(f'the path "{path}" does not exist') from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: {error}") from None
+    for file in files:
+        try:
+            yield file.read_text(), str(file)
+        except FileNotFoundError:
+            raise ManifestError(f'the path "{file}" does not exist') from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{file}: {error}") from None
 
 
 def parse(text: str, name: str = "manifest") -> list[Json]:
     """Objects of a YAML (or JSON) text. Raises ManifestError naming the line."""
+    found: list[Json] = []
+    for item in parse_each(text, name):
+        if isinstance(item, ManifestError):
+            raise item
+        found.append(item)
+    return found
+
+
+def parse_each(text: str, name: str) -> Iterator[Json | ManifestError]:
+    """Objects, and what is wrong with the documents that hold none. What follows broken YAML can't be read."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        documents = [d for d in yaml.load_all(text, Loader=_strings_for_dates(loader)) if d is not None]
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{name}: error parsing YAML: {error}") from None
-    return [obj for document in documents for obj in _objects(document, name)]
+    documents = yaml.load_all(text, Loader=_strings_for_dates(loader))
+    while True:
+        try:
+            document = next(documents, _END)
+        except yaml.YAMLError as error:
+            yield ManifestError(f"{name}: error parsing YAML: {error}")
+            return
+        if document is _END:
+            return
+        if document is not None:
+            try:
+                yield from list(_objects(document, name))
+            except ManifestError as error:
+                yield error
+
+
+_END = object()
 
 
 def _objects(document: Any, name: str) -> Iterator[Json]:
@@ -84,29 +133,36 @@ def _strings_for_dates(base: Any) -> Any:
 
 
 def apply(api: Api, objects: list[Json], namespace: str | None = None) -> Iterator[Applied]:
-    """Create or update each object, as kubectl does. All kinds are looked up before anything is written.
+    """Create or update each object. All kinds are looked up before anything is written.
 
-    Raises StatusError at the first refusal; what came before it stands, as with kubectl.
+    Raises StatusError at the first refusal; what came before it stands.
     """
-    targets = [(obj, api.resource_of(obj["apiVersion"], obj["kind"])) for obj in objects]
-    for obj, resource in targets:
-        metadata = obj.get("metadata") or {}
-        if not metadata.get("name"):
-            raise StatusError(422, "Invalid", f"{obj['kind']}: metadata.name: Required value: name is required")
-        inside = metadata.get("namespace") or namespace or api.namespace
-        path = resource.path(inside, metadata["name"])
-        live = _find(api, path)
-        query = {"fieldManager": "minik8s", "fieldValidation": "Strict"}
-        verb: Literal["created", "configured", "unchanged"]
-        if live is None:
-            after = api.request("POST", resource.path(inside), annotated(obj), query=query)
-            verb = "created"
-        else:
-            patch, kind = strategic_patch(obj, live), "application/strategic-merge-patch+json"
-            after = api.request("PATCH", path, patch, query=query, content_type=kind)
-            same = after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
-            verb = "unchanged" if same else "configured"
-        yield Applied(f"{resource.qualified}/{metadata['name']}", verb, after, path)
+    for obj in objects:
+        api.resource_of(obj["apiVersion"], obj["kind"])
+    for obj in objects:
+        yield apply_one(api, obj, namespace)
+
+
+def apply_one(api: Api, obj: Json, namespace: str | None = None) -> Applied:
+    """Create or update one object, as kubectl does. Raises StatusError."""
+    resource = api.resource_of(obj["apiVersion"], obj["kind"])
+    metadata = obj.get("metadata") or {}
+    if not metadata.get("name"):
+        raise StatusError(422, "Invalid", f"{obj['kind']}: metadata.name: Required value: name is required")
+    inside = metadata.get("namespace") or namespace or api.namespace
+    path = resource.path(inside, metadata["name"])
+    live = _find(api, path)
+    query = {"fieldManager": "minik8s", "fieldValidation": "Strict"}
+    verb: Literal["created", "configured", "unchanged"]
+    if live is None:
+        after = api.request("POST", resource.path(inside), annotated(obj), query=query)
+        verb = "created"
+    else:
+        patch, kind = strategic_patch(obj, live), "application/strategic-merge-patch+json"
+        after = api.request("PATCH", path, patch, query=query, content_type=kind)
+        same = after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+        verb = "unchanged" if same else "configured"
+    return Applied(f"{resource.qualified}/{metadata['name']}", verb, after, path)
 
 
 def delete(api: Api, objects: list[Json], namespace: str | None = None, missing_ok: bool = False) -> Iterator[Applied]:

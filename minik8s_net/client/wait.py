@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,30 @@ from ..api.errors import StatusError, is_not_found
 from .http import Api, Json
 
 PAUSE = 0.02  # between looks, seconds; the server is on this machine
+A_WEEK = 7 * 24 * 3600.0  # what kubectl makes of a negative timeout
+_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?|(?=\d)(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?s)?)")
+
+
+def check_condition(condition: str) -> None:
+    """Raises ValueError saying which there are."""
+    kind, equals, rest = condition.partition("=")
+    good = condition in ("delete", "create") or (kind == "condition" and rest) or (kind == "jsonpath" and "=" in rest)
+    if not good:
+        wrong = f'unrecognized condition: "{condition}"'
+        if kind in ("condition", "jsonpath"):
+            wrong = f'"{condition}" does not say {"what to wait for" if not equals or not rest else "the value wanted"}'
+        there = "delete, create, condition=TYPE[=STATUS], jsonpath={.PATH}=VALUE"
+        raise ValueError(f"{wrong}\nWhat can be waited for: {there}\nFor example: --for condition=Ready")
+
+
+def seconds(text: str) -> float:
+    """`30`, `30s`, `1m30s` -> seconds; a negative one is a week, as with kubectl. Raises ValueError."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f'--timeout: "{text}" is no duration; write seconds, or e.g. 90s or 1m30s')
+    if text.startswith("-"):
+        return A_WEEK
+    parts = re.findall(r"([\d.]+)([hms]?)", text)
+    return sum(float(number) * {"h": 3600, "m": 60, "s": 1, "": 1}[unit] for number, unit in parts)
 
 
 def wait_for(api: Api, path: str, condition: str, timeout: float) -> Json | None:
@@ -17,6 +42,7 @@ def wait_for(api: Api, path: str, condition: str, timeout: float) -> Json | None
     condition: `delete`, `create`, `condition=TYPE[=STATUS]`, or `jsonpath={.a.b}=VALUE`.
     Raises TimeoutError saying what was seen last, StatusError NotFound for a missing object (not with create).
     """
+    check_condition(condition)
     deadline = time.monotonic() + timeout
     seen: Json | None = None
     while True:
@@ -55,9 +81,7 @@ def holds(obj: Json, condition: str) -> bool:
         for part in field.strip("{}.'").split("."):
             at = at.get(part) if isinstance(at, dict) else None
         return str(at) == value
-    raise ValueError(
-        f'unrecognized condition: "{condition}"; use delete, create, condition=TYPE or jsonpath={{…}}=VALUE'
-    )
+    return False
 
 
 def _last(seen: Json | None) -> str:

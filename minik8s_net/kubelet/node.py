@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node
@@ -55,7 +56,7 @@ def node_status(node: Node, name: str, address: str) -> Json:
     capacity = {
         "cpu": str(os.cpu_count() or 1),
         "memory": f"{memory_bytes() // 1024}Ki",
-        "ephemeral-storage": "0",
+        "ephemeral-storage": f"{shutil.disk_usage('/').total // 1024}Ki",
         "pods": str(MAX_PODS),
     }
     return {

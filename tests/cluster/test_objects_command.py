@@ -1,0 +1,80 @@
+"""`minik8s apply`, `wait`, `exec`, `shell`: what they say when something is not as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minik8s_net.client.wait import A_WEEK, check_condition, seconds
+from tests.conftest import Home
+
+from .conftest import NAME, Kubectl
+
+MIXED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: first}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: second}
+data: {number: 1}
+---
+apiVersion: nonsense/v1
+kind: Nonsense
+metadata: {name: third}
+---
+just a text
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: fourth}
+"""
+
+
+def run(home: Home, space: str, *argv: str, stdin: str = "") -> tuple[int, str, str]:
+    done = home.minik8s(argv[0], "--cluster", NAME, "-n", space, *argv[1:], check=False, stdin=stdin)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.cluster
+def test_apply_goes_on_after_a_bad_document(trio: Home, kubectl: Kubectl) -> None:
+    code, out, err = run(trio, kubectl.namespace, "apply", "-f", "-", stdin=MIXED)
+    assert (code, out) == (1, "configmap/first created\nconfigmap/fourth created\n")
+    assert [line.split(":")[1].strip() for line in err.splitlines() if line.startswith("error:")] == [
+        "ConfigMap second", "Nonsense third", "standard input",
+    ]  # fmt: skip
+    code, _, err = run(trio, kubectl.namespace, "apply", "-f", "https://example.test/all.yaml")
+    assert code == 1 and "curl -fLO https://example.test/all.yaml" in err and "Traceback" not in err
+
+
+@pytest.mark.cluster
+def test_wait_and_exec_say_what_is_wrong(trio: Home, kubectl: Kubectl) -> None:
+    space = kubectl.namespace
+    code, _, err = run(trio, space, "wait", "cm/kube-root-ca.crt", "--for", "banana")
+    assert code == 1 and 'unrecognized condition: "banana"' in err and "condition=Ready" in err
+    code, _, err = run(trio, space, "wait", "cm/kube-root-ca.crt", "--for", "create", "--timeout", "soon")
+    assert code == 1 and '"soon" is no duration' in err
+    assert run(trio, space, "wait", "cm/kube-root-ca.crt", "--for", "create", "--timeout", "-5")[0] == 0
+    kubectl("run", "box", "--image=busybox", "--", "sleep", "600")
+    assert run(trio, space, "wait", "pod/box", "--for", "condition=Ready", "--timeout", "20s")[0] == 0
+    code, _, err = run(trio, space, "exec", "box", "--", "nonsense")
+    assert code == 127 and "executable file not found in $PATH" in err
+    shell = trio.minik8s("shell", "--cluster", NAME, "node-1", "--", "nonsense", check=False)
+    assert (shell.returncode, shell.stderr) == (127, "nonsense: command not found\n")
+    kubectl("delete", "pod", "box", "--force", "--grace-period=0")
+
+
+def test_durations_and_conditions(tmp_path: Path) -> None:
+    assert [seconds(text) for text in ("30", "90s", "1m30s", "0", "1h", "0.5s", "-5", "-1s")] == [
+        30, 90, 90, 0, 3600, 0.5, A_WEEK, A_WEEK,
+    ]  # fmt: skip
+    for text in ("soon", "", "5x", "s", "m"):
+        with pytest.raises(ValueError, match="is no duration"):
+            seconds(text)
+    for good in ("delete", "create", "condition=Ready", "condition=Ready=False", "jsonpath={.a}=1"):
+        check_condition(good)
+    for bad in ("banana", "condition=", "condition", "jsonpath={.a}", ""):
+        with pytest.raises(ValueError, match="What can be waited for"):
+            check_condition(bad)
