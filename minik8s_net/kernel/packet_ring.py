@@ -12,7 +12,7 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 ETH_P_ALL, _SOL_PACKET = 3, 263
@@ -56,7 +56,7 @@ class PacketRing:
         try:
             self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V2)
             request = struct.pack("=4I", _BLOCK, blocks, self._size, self._count)
-            self._socket.setsockopt(_SOL_PACKET, _RX_RING, request)
+            self._call(_libc.setsockopt, _SOL_PACKET, _RX_RING, request, len(request))
             self._memory = mmap.mmap(self._socket.fileno(), blocks * _BLOCK)
             self._attach(program)
             self._bind(socket.if_nametoindex(interface) if interface else 0)
@@ -99,9 +99,13 @@ class PacketRing:
     def _bind(self, ifindex: int) -> None:
         """Only now does anything arrive, so nothing gets past the filter. (socket.bind cannot say "every device".)"""
         address = _SLL.pack(socket.AF_PACKET, socket.htons(ETH_P_ALL), ifindex, 0, 0, 0) + bytes(8)
-        if _libc.bind(self._socket.fileno(), address, len(address)):
+        self._call(_libc.bind, address, len(address))
+
+    def _call(self, function: Callable[..., int], *arguments: object) -> None:
+        """By ctypes, which lets other threads run: the kernel waits for a grace period (RCU, some 15 ms) here."""
+        if function(self._socket.fileno(), *arguments):
             code = ctypes.get_errno()
-            raise OSError(code, f"bind: {os.strerror(code)}")
+            raise OSError(code, os.strerror(code))
 
     def _attach(self, program: Sequence[Instruction]) -> None:
         if not program:

@@ -7,10 +7,14 @@ flow) the kernel's rule events. The tracing rules are nftables tables owned by o
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ...kernel import rtnetlink
+from ...kernel.netns import CLONE_NEWNET, setns
 from ...kernel.nftrace import Event, HeldRules, TraceEvents
 from ...kernel.packet_ring import Frame, PacketRing
 from ...kernel.rtnetlink import Link
@@ -40,15 +44,13 @@ class _Listening:
     events: TraceEvents | None
     rules: HeldRules | None
 
-    def close(self) -> None:
-        """Blocks until the kernel has let go."""
-        for part in (self.rules, self.events, self.ring):
-            if part is not None:
-                part.close()
-
 
 class Recorder:
-    """`await start()`, `collect()` as often as one likes, `await close()` in any case."""
+    """`await start()`, `collect()` as often as one likes, `await close()` in any case.
+
+    Starting and closing wait for grace periods of the kernel (RCU, 15 ms each): a thread for each part, so that all
+    wait for the same one. These threads end where they went, and nobody else's work waits behind ours.
+    """
 
     def __init__(self, places: list[Place], flow: Flow) -> None:
         self._places, self._flow = places, flow
@@ -57,14 +59,15 @@ class Recorder:
 
     async def start(self) -> None:
         """Returns once everything listens. Raises OSError where the kernel lets us record nothing at all."""
-        started = await asyncio.gather(*(p.run(self._start, p) for p in self._places), return_exceptions=True)
+        started = await _all_at_once([functools.partial(self._start, place) for place in self._places])
         self._open = [each for each in started if isinstance(each, _Listening)]
         if failed := [each for each in started if isinstance(each, BaseException)]:
             raise failed[0]
 
     async def close(self) -> None:
-        """All at once: each waits for the same grace period of the kernel. Afterwards no rule of ours is left."""
-        await asyncio.gather(*(asyncio.to_thread(each.close) for each in self._open))
+        """Afterwards no rule of ours is left."""
+        parts = [part for each in self._open for part in (each.rules, each.events, each.ring) if part is not None]
+        await _all_at_once([part.close for part in parts])
         self._open = []
 
     def collect(self) -> list[Record]:
@@ -74,7 +77,8 @@ class Recorder:
         return [each.record for each in self._open]
 
     def _start(self, place: Place) -> _Listening:
-        """Inside the place. Rules last: what they mark must find a listener."""
+        """Rules last: what they mark must find a listener."""
+        setns(place.fd, CLONE_NEWNET)
         links = {link.index: link for link in rtnetlink.links()}
         record = Record(place, links)
         ring = PacketRing(frame_filter(self._flow))
@@ -100,3 +104,14 @@ class Recorder:
             record.events += [event for event in each.events.read() if not event.table.startswith(TABLE)]
             if each.events.overrun:
                 record.gaps.append(f"{record.place.name}: more rules were hit than could be reported; some are missing")
+
+
+async def _all_at_once(jobs: Sequence[Callable[[], object]]) -> list[object]:
+    """Results and exceptions, in order; every job has a thread of its own."""
+    if not jobs:
+        return []
+    loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor(len(jobs), thread_name_prefix="trace")
+    try:
+        return await asyncio.gather(*(loop.run_in_executor(pool, job) for job in jobs), return_exceptions=True)
+    finally:
+        pool.shutdown(wait=False)
