@@ -83,7 +83,7 @@ class Healer:
                 self._watches.again_rules(node)
             else:
                 self._read[node] = time.monotonic()
-                self._tell(await self._mend_rules(node, self._pauses.spared))
+                await self._try(node, self._mend_rules(node, self._pauses.spared))
         self._suspects = seen
         if self._tick % 2 == 0:
             await self._name_again()
@@ -102,13 +102,21 @@ class Healer:
             if place.name not in names:
                 continue
             wrong = [d for d in await wiring_drift(place) if not self._pauses.spared(d)]
+            if not wrong:
+                continue
+            seen |= {d.key for d in wrong}
+            self._watches.again(place.name)
             if any(d.key in self._suspects for d in wrong):
-                self._tell(await self._mend_place(place, self._pauses.spared))
-                self._watches.again(place.name)
-            elif wrong:
-                seen |= {d.key for d in wrong}
-                self._watches.again(place.name)
+                await self._try(place.name, self._mend_place(place, self._pauses.spared))
         return seen
+
+    async def _try(self, where: str, mending: Awaitable[list[Drift]]) -> None:
+        """One place that cannot be mended now holds up no other; the next turn tries again."""
+        try:
+            self._tell(await mending)
+        except Exception:
+            log.exception("healing %s failed", where)
+            self._watches.again_rules(where)
 
     # -- mending -----------------------------------------------------------------------------------------------------
     async def _mend_place(self, place: Place, spared: Spared) -> list[Drift]:

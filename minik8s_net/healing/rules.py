@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..kernel import ipset, iptables, nft
 from ..policy import apply, entry
-from ..policy.render import DISPATCH, JUMPS, OWN_PREFIXES, jump_rule
+from ..policy.render import BASE_CHAINS, DISPATCH, JUMPS, OWN_PREFIXES, jump_rule
 from ..policy.sets import OWN_SETS, PODS
 from ..policy.table import Group, SetContent, Steps, Table
 from ..proxy.rules import Difference
@@ -167,7 +167,7 @@ def _mend_policies(node: str, written: Table, enforcer: Enforcer, spared: Spared
     wrong = {d.what for d in policy_drift(node, written, found, enforcer) if not spared(d)}
     todo = Steps()
     chains: list[Group] = []
-    for chain, rules in written.chains.items():
+    for chain, rules in sorted(written.chains.items(), key=lambda one: one[0] in BASE_CHAINS):  # before jumps to them
         if f"chain {chain}" in wrong:
             chains.append(Group(chain, tuple(rules)))
     stale = [c for c in found.chains if f"chain {c}" in wrong and c not in written.chains]

@@ -70,6 +70,7 @@ class Watches:
         for name, host in (("fabric", live.fabric), ("outside", live.outside)):
             self._compare_sysctls(name, await host.run(_sysctls, False))
         changed, self._changed = self._changed, Changed()
+        changed.rules &= set(live.nodes.names())
         return changed
 
     async def _ask_node(self, name: str, netns: Netns) -> None:

@@ -148,7 +148,10 @@ def _mend(place: Place, spared: Callable[[Drift], bool]) -> None:
     names = {(drift.component, drift.what) for drift in wrong}
     sysctl.ensure({n: v for n, v in place.sysctls.items() if ("sysctl", f"sysctl {n}") in names}, optional=True)
     with Socket() as sock:
-        kernel.ensure(Wanted(links=[link for link in place.wanted.links if _can(link, sock) and named(link) in names]))
+        present = {link.name for link in rtnetlink.links(sock)}
+        # a veth cannot be made with one end only: that is `replug`'s
+        links = [link for link in place.wanted.links if link.kind != "veth" or link.name in present]
+        kernel.ensure(Wanted(links=[link for link in links if named(link) in names]), sock)
         standing = {link.name for link in rtnetlink.links(sock) if link.up}
         chosen = Wanted()
         for kind in ("addresses", "routes", "neighbours", "fdb"):
@@ -158,13 +161,8 @@ def _mend(place: Place, spared: Callable[[Drift], bool]) -> None:
         kernel.ensure(chosen, sock)
 
 
-def _can(link: Link, sock: Socket) -> bool:
-    """A veth cannot be made with one end only: that is `replug`'s."""
-    return link.kind != "veth" or any(now.name == link.name for now in rtnetlink.links(sock))
-
-
 def _clear_the_way(chosen: Wanted, sock: Socket) -> None:
     """Another route to the same destination would stand beside ours, and might win."""
     mended = {route.dst for route in chosen.routes}
     others = [r for r in rtnetlink.routes(sock) if r.dst in mended and replace(r, src="") not in chosen.routes]
-    kernel.remove(Wanted(routes=others), sock)
+    kernel.remove(Wanted(routes=others))
