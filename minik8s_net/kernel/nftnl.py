@@ -6,13 +6,14 @@ with thousands of chains takes longer than the change. Here nothing is read. A t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import socket
 import struct
 from collections.abc import Iterable, Sequence
 
-from .netlink import ACK, APPEND, CREATE, NETFILTER, REQUEST, NetlinkError, attr, attributes, nest, text
+from .netlink import APPEND, CREATE, NETFILTER, REQUEST, NetlinkError, attr, attributes, nest, text
 from .nfnetlink import NFTABLES, connect, header, request
 
 NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, DELRULE, NEWSET, DELSET, NEWELEMENT, DELELEMENT = 3, 4, 5, 6, 8, 9, 11, 12, 14
@@ -31,26 +32,35 @@ Message = tuple[int, int, bytes]  # NEWCHAIN …, flags, attributes
 # -- what a transaction is made of -------------------------------------------------------------------------------------
 @functools.lru_cache(1024)
 def be32(kind: int, value: int) -> bytes:
+    """A four-byte attribute in network byte order, as nftables wants its numbers."""
     return attr(kind, struct.pack("!I", value & 0xFFFFFFFF))
 
 
+_INTEGER_TO_VERDICT = be32(3, ANONYMOUS_MAP) + be32(4, _INTEGER) + be32(5, 4) + be32(6, _VERDICT) + be32(7, 0)
+
+
 def new_chain(table: str, name: str) -> Message:
+    """Make a chain (no hook)."""
     return NEWCHAIN, CREATE, text(1, table) + text(3, name)
 
 
 def delete_table(table: str) -> Message:
+    """Remove a table with all that is in it."""
     return DELTABLE, 0, text(1, table)
 
 
 def flush_chain(table: str, name: str) -> Message:
+    """Remove all rules of a chain."""
     return DELRULE, 0, text(1, table) + text(2, name)
 
 
 def delete_chain(table: str, name: str) -> Message:
+    """Remove an empty chain. EBUSY while something jumps to it."""
     return DELCHAIN, 0, text(1, table) + text(3, name)
 
 
 def add_rule(table: str, chain: str, expressions: Iterable[bytes], comment: str = "") -> Message:
+    """Append a rule."""
     userdata = attr(7, comment_data(comment)) if comment else b""
     return NEWRULE, CREATE | APPEND, text(1, table) + text(2, chain) + nest(4, *expressions) + userdata
 
@@ -60,16 +70,17 @@ def new_anonymous_map(table: str, name: str, number: int, size: int) -> Message:
 
     A whole name, not the usual `__map%d`: the kernel finds a number for that by reading all sets' names.
     """
-    kinds = be32(3, ANONYMOUS_MAP) + be32(4, _INTEGER) + be32(5, 4) + be32(6, _VERDICT) + be32(7, 0)
     rest = nest(9, be32(1, size)) + be32(10, number) + attr(13, _HOST_ORDER)
-    return NEWSET, CREATE, text(1, table) + text(2, name) + kinds + rest
+    return NEWSET, CREATE, text(1, table) + text(2, name) + _INTEGER_TO_VERDICT + rest
 
 
 def add_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
+    """Put elements into a set or map."""
     return NEWELEMENT, CREATE, text(1, table) + text(2, name) + nest(3, *elements)
 
 
 def delete_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
+    """Take elements out of a set or map. ENOENT if one is not in it."""
     return DELELEMENT, 0, text(1, table) + text(2, name) + nest(3, *elements)
 
 
@@ -80,6 +91,7 @@ def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:
 
 
 def verdict(code: int, chain: str = "") -> bytes:
+    """A verdict as data: accept, drop, or jump and goto with their chain."""
     return nest(2, be32(1, code), text(2, chain) if chain else b"")
 
 
@@ -98,7 +110,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETFILTER)
-        self._socket.settimeout(5)
+        self._socket.setblocking(False)
         for option in (_SNDBUFFORCE, socket.SO_SNDBUF):
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, option, _LARGEST)
@@ -116,16 +128,14 @@ class Connection:
         if not messages:
             return
         self._socket.send(b"".join(_framed(messages)))  # the kernel has done it when this returns
-        refused = None
-        while True:  # each refused message is told of by its number, then the end of the batch is acknowledged
-            data = self._socket.recv(1 << 16)
-            (number,), (code,) = struct.unpack_from("=I", data, 8), struct.unpack_from("=i", data, 16)
-            if code and refused is None:
-                refused = NetlinkError(-code, _words(messages, number))
-            if number > len(messages) or (code and number == 0):
-                break
-        if refused:
-            raise refused
+        refusals = []
+        with contextlib.suppress(BlockingIOError):
+            while True:  # it answers only what it refused, by the message's number
+                data = self._socket.recv(1 << 16)
+                (number,), (code,) = struct.unpack_from("=I", data, 8), struct.unpack_from("=i", data, 16)
+                refusals.append(NetlinkError(-code, _words(messages, number)))
+        if refusals:
+            raise refusals[0]
 
 
 def size(messages: Iterable[Message]) -> int:
@@ -138,7 +148,7 @@ def _framed(messages: Sequence[Message]) -> Iterable[bytes]:
     yield _HEADER.pack(20, _BEGIN, REQUEST, 0, 0) + batch
     for number, (kind, flags, body) in enumerate(messages, 1):
         yield _HEADER.pack(20 + len(body), NFTABLES << 8 | kind, flags | REQUEST, number, 0) + family + body
-    yield _HEADER.pack(20, _END, REQUEST | ACK, len(messages) + 1, 0) + batch
+    yield _HEADER.pack(20, _END, REQUEST, len(messages) + 1, 0) + batch
 
 
 def _words(messages: Sequence[Message], number: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lightkube.resources.core_v1 import Service
@@ -47,6 +47,12 @@ class Objects:
     def __init__(self) -> None:
         self._objects: dict[tuple[type, str], Any] = {}
         self._watchers: list[tuple[type, Callable[[Change[Any]], None]]] = []
+
+    def __contains__(self, key: tuple[type, str]) -> bool:
+        return key in self._objects
+
+    def __iter__(self) -> Iterator[tuple[type, str]]:
+        return iter(list(self._objects))
 
     def put(self, *objects: Any) -> None:
         for obj in objects:

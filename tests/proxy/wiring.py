@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import threading
@@ -59,7 +60,9 @@ class Fabric:
         self._servers.append(server)
         if not udp:
             server.listen(512)
-        threading.Thread(target=_datagrams if udp else _streams, args=(server, address), daemon=True).start()
+            answer_streams(server, address)
+        else:
+            threading.Thread(target=_datagrams, args=(server, address), daemon=True).start()
 
     def close(self) -> None:
         for server in self._servers:
@@ -78,6 +81,11 @@ def veth(host: Netns, bridge: str, port: str, inside: Netns, hairpin: bool = Fal
     ip(host, f"link add {port} type veth peer name eth0 netns {target}", f"link set {port} master {bridge} up")
     if hairpin:
         ip(host, f"link set {port} type bridge_slave hairpin on")
+
+
+def answer_streams(server: socket.socket, address: str) -> None:
+    """Say `address`, and the client's, to everybody who connects, then echo."""
+    threading.Thread(target=_streams, args=(server, address), daemon=True).start()
 
 
 def _streams(server: socket.socket, address: str) -> None:
@@ -102,10 +110,10 @@ def _stream(connection: socket.socket, address: str, client: str) -> None:
 def _datagrams(server: socket.socket, address: str) -> None:
     while True:
         try:
-            _, client = server.recvfrom(1024)
+            token, client = server.recvfrom(1024)
             if client is None:  # shut down
                 return
-            server.sendto(f"{address} {client[0]}\n".encode(), client)
+            server.sendto(f"{address} {client[0]} {token.decode()}".encode(), client)
         except OSError:
             return
 
@@ -133,8 +141,12 @@ def ask_udp(where: Netns, address: str, port: int, source_port: int = 0, timeout
         client.settimeout(timeout)
         client.bind(("", source_port))
         client.connect((address, port))
-        client.send(b"?")
-        server, source = client.recv(100).decode().split()
+        token = secrets.token_hex(4)  # an answer to somebody before us, on the same port, is none
+        client.send(token.encode())
+        while True:
+            server, source, answered = client.recv(100).decode().split()
+            if answered == token:
+                break
     return server, source
 
 
