@@ -96,11 +96,11 @@ class Api:
             raise _refusal(response.status, answer)
         return answer
 
-    def verb(self, name: str, **asked: Any) -> Any:
+    def verb(self, name: str, /, **asked: Any) -> Any:
         """What only a cluster of ours can do (boot/verbs.py). Raises StatusError; 404 on a real cluster."""
         return self.request("POST", f"/minik8s/v1/{name}", asked)
 
-    def follow(self, name: str, **asked: Any) -> Iterator[Json]:
+    def follow(self, name: str, /, **asked: Any) -> Iterator[Json]:
         """The same for verbs that go on: each JSON object as it comes, until it ends or is closed."""
         rest = b""
         for chunk in self.stream(f"/minik8s/v1/{name}", body=asked):
