@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minik8s_net.api import times
 from minik8s_net.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -25,18 +26,28 @@ def show(kind: Kind, home: Json) -> Json:
         return home
     if kind.kind == "Event":
         names = {there: here for here, there in EVENT_FIELDS.items()}
+        began = home.get("firstTimestamp") or home["metadata"].get("creationTimestamp")
+        if not home.get("eventTime") and began:  # required there
+            home = {**home, "eventTime": times.canonical_micro(began)}
         return _renamed(kind, home, names)
-    spec, status = dict(home.get("spec", {})), dict(home.get("status", {}))
-    spec.pop("behavior", None)
-    for metric in spec.pop("metrics", ()):
-        if _is_cpu(metric):
-            spec[CPU_PERCENT] = metric["resource"]["target"]["averageUtilization"]
-    for metric in status.pop("currentMetrics", None) or ():
-        percent = metric.get("resource", {}).get("current", {}).get("averageUtilization")
-        if percent is not None and metric["resource"].get("name") == "cpu":
-            status[CURRENT_PERCENT] = percent
-    status.pop("conditions", None)
-    return {**home, "apiVersion": kind.api_version, "spec": spec, "status": status}
+    shown = {**home, "apiVersion": kind.api_version, "spec": _old_spec(home.get("spec", {}))}
+    return shown | ({"status": _old_status(home["status"])} if "status" in home else {})
+
+
+def _old_spec(spec: Json) -> Json:
+    kept = {name: value for name, value in spec.items() if name not in ("behavior", "metrics")}
+    for metric in filter(_is_cpu, spec.get("metrics", ())):
+        kept[CPU_PERCENT] = metric["resource"]["target"]["averageUtilization"]
+    return kept
+
+
+def _old_status(status: Json) -> Json:
+    kept = {name: value for name, value in status.items() if name not in ("conditions", "currentMetrics")}
+    for metric in status.get("currentMetrics") or ():
+        resource = metric.get("resource", {})
+        if resource.get("name") == "cpu" and "averageUtilization" in resource.get("current", {}):
+            kept[CURRENT_PERCENT] = resource["current"]["averageUtilization"]
+    return {"currentReplicas": 0, "desiredReplicas": 0, **kept}
 
 
 def store(kind: Kind, face: Json, old: Json | None) -> Json:
@@ -53,8 +64,10 @@ def store(kind: Kind, face: Json, old: Json | None) -> Json:
         metrics.insert(0, {"type": "Resource", "resource": {"name": "cpu", "target": target}})
     spec |= {"metrics": metrics} if metrics else {}
     spec |= {"behavior": before["behavior"]} if "behavior" in before else {}
-    status = {name: value for name, value in face.get("status", {}).items() if name != CURRENT_PERCENT}
-    return {**face, "apiVersion": kind.home.api_version, "spec": spec, "status": status}
+    stored = {**face, "apiVersion": kind.home.api_version, "spec": spec}
+    if "status" in face:
+        stored["status"] = {name: value for name, value in face["status"].items() if name != CURRENT_PERCENT}
+    return stored
 
 
 def _is_cpu(metric: Json) -> bool:

@@ -153,9 +153,12 @@ def _strategic(model: type[Any] | None, tree: Json, patch: Json) -> Json:
     if (retain := patch.get("$retainKeys")) is not None:
         merged = {k: v for k, v in merged.items() if k in retain}
     for name, value in patch.items():
+        if name.startswith("$deleteFromPrimitiveList/"):
+            _take_out(merged, name.partition("/")[2], value)
+    for name, value in patch.items():
         if name.startswith("$"):
-            _list_directive(merged, name, value, patch)
-        elif value is None:
+            continue
+        if value is None:
             merged.pop(name, None)
         else:
             field = known.get(name)
@@ -168,11 +171,10 @@ def _strategic(model: type[Any] | None, tree: Json, patch: Json) -> Json:
     return merged
 
 
-def _list_directive(merged: Json, name: str, value: Any, patch: Json) -> None:
-    if name.startswith("$deleteFromPrimitiveList/"):
-        field = name.partition("/")[2]
-        if field not in patch and isinstance(merged.get(field), list):
-            merged[field] = [v for v in merged[field] if v not in value]
+def _take_out(merged: Json, field: str, values: Any) -> None:
+    """`$deleteFromPrimitiveList`: before anything is added."""
+    if isinstance(merged.get(field), list) and isinstance(values, list):
+        merged[field] = [v for v in merged[field] if v not in values]
 
 
 def _field(kind: schema.Type | None, hint: list[str] | None, old: Any, value: Any, order: Any) -> Any:

@@ -18,6 +18,7 @@ from ..store.version import Version
 
 Json = dict[str, Any]
 encode = msgspec.json.encode
+YAML = "application/yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,26 @@ def wanted(accept: str, include_object: str = "") -> Form:
     """The first form in Accept that we have; unknown media types are passed over. Raises StatusError 406."""
     for entry in accept.split(",") if accept.strip() else ["*/*"]:
         media, *parameters = (part.strip() for part in entry.split(";"))
-        if media not in ("application/json", "application/*", "*/*"):
+        if media not in ("application/json", "application/*", "*/*", YAML):
             continue
         values = dict(p.split("=", 1) for p in parameters if "=" in p)
         shape = values.get("as", "").removesuffix("List")
         if shape in ("", "Table", "PartialObjectMetadata"):
             return Form(shape, include_object or "Metadata")
-    raise StatusError(406, "NotAcceptable", "only the following media types are accepted: application/json")
+    raise not_acceptable()
+
+
+def not_acceptable() -> StatusError:
+    """406: none of the forms asked for is ours."""
+    return StatusError(
+        406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml"
+    )
+
+
+def wants_yaml(accept: str) -> bool:
+    """Whether YAML is the first form in Accept that we have."""
+    known = ("application/json", "application/*", "*/*", YAML)
+    return next((m for e in accept.split(",") if (m := e.partition(";")[0].strip()) in known), "") == YAML
 
 
 def json(content: Any, code: int = 200, warnings: Sequence[str] = ()) -> Response:
@@ -52,7 +66,20 @@ def json(content: Any, code: int = 200, warnings: Sequence[str] = ()) -> Respons
     return response
 
 
+def as_yaml(response: Response) -> Response:
+    """The same answer in YAML."""
+    import yaml
+
+    tree = msgspec.json.decode(response.body)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    said = Response(yaml.dump(tree, Dumper=dumper, sort_keys=False, allow_unicode=True), response.status_code)
+    kept = [(name, value) for name, value in response.raw_headers if name not in (b"content-type", b"content-length")]
+    said.raw_headers = [*kept, (b"content-type", b"application/yaml"), *said.raw_headers]
+    return said
+
+
 def status(error: StatusError) -> Response:
+    """The failure as metav1.Status, with the headers that belong to it."""
     response = json(error.to_status(), error.code)
     if seconds := (error.details or {}).get("retryAfterSeconds"):
         response.headers["retry-after"] = str(seconds)

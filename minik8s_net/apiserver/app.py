@@ -53,6 +53,8 @@ class App:
             request = Request(scope, receive)
             response = await self._recover(request)
             if isinstance(response, Response):
+                if response.media_type == "application/json" and answers.wants_yaml(request.headers.get("accept", "")):
+                    response = answers.as_yaml(response)
                 self.requests[request.method, response.status_code] += 1
             await response(scope, receive, send)
 

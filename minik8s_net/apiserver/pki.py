@@ -6,6 +6,7 @@ All keys are EC P-256: a key and its certificate take about a millisecond, where
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from dataclasses import dataclass
@@ -81,7 +82,10 @@ def server_names(config: ClusterConfig) -> list[str]:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Atomically, readable by the owner only."""
+    """Atomically, readable by the owner only. What is there already is not written again: the disk may be full."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -17,7 +17,8 @@ from ..api.errors import invalid_named as invalid_options
 from ..api.kinds import Kind
 from ..store.version import Version
 from . import answers, bodies, paging, patching
-from .registry import DeleteOptions, Registry, WriteOptions
+from .deleting import delete_options
+from .registry import Registry, WriteOptions
 from .selection import Selection
 from .target import Query, Target, method_not_allowed, not_served
 
@@ -162,24 +163,3 @@ def from_the_future(asked: str, revision: int) -> StatusError:
     message = f"Too large resource version: {asked}, current: {revision}"
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
     return StatusError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
-
-
-def delete_options(query: Query, body: bytes, media: str) -> DeleteOptions:
-    """From the body (a DeleteOptions) or, where that is silent, the query. Raises StatusError 400."""
-    sent = bodies.loose(body, media) if body else {}
-    sent = {} if sent is None else sent
-    if not isinstance(sent, dict) or not isinstance(sent.get("preconditions") or {}, dict):
-        raise bad_request("DeleteOptions: expected an object")
-    preconditions = sent.get("preconditions") or {}
-    grace = sent.get("gracePeriodSeconds")
-    grace = query.number("gracePeriodSeconds") if grace is None else grace
-    if isinstance(grace, bool) or not isinstance(grace, int | None):
-        raise bad_request("DeleteOptions: gracePeriodSeconds: expected an integer")
-    propagation = sent.get("propagationPolicy") or query.text("propagationPolicy") or None
-    if sent.get("orphanDependents") is not None and propagation is None:
-        propagation = "Orphan" if sent["orphanDependents"] else "Background"
-    if propagation not in (None, "Background", "Foreground", "Orphan"):
-        raise bad_request(f"invalid propagation policy: {propagation}")
-    dry_run = "All" in (sent.get("dryRun") or []) or query.write_options("DeleteOptions").dry_run
-    uid, revision = preconditions.get("uid"), preconditions.get("resourceVersion")
-    return DeleteOptions(grace, propagation, uid, revision, dry_run)

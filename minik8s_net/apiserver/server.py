@@ -82,9 +82,10 @@ class _Server(uvicorn.Server):
 def listen_locally(remembered: Path) -> socket.socket:
     """A socket on 127.0.0.1, on the port of last time if that is free (kubeconfigs name it), else on a new one."""
     try:
-        ports = [int(remembered.read_text()), 0]
+        before = int(remembered.read_text())
     except (FileNotFoundError, ValueError):
-        ports = [0]
+        before = 0
+    ports = [before, 0] if before else [0]
     for port in ports:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,6 +94,7 @@ def listen_locally(remembered: Path) -> socket.socket:
         except OSError:
             listener.close()
             continue
-        write_private(remembered, str(listener.getsockname()[1]).encode())
+        if (port := listener.getsockname()[1]) != before:  # a full disk is no reason not to start again
+            write_private(remembered, str(port).encode())
         return listener
     raise OSError("no free port on 127.0.0.1")

@@ -18,8 +18,9 @@ from ..api.errors import StatusError, bad_request
 from ..store.events import timestamp
 from ..store.version import Version
 from . import answers, bodies, patching
+from .deleting import delete_options
 from .registry import Registry, WriteOptions
-from .resources import delete_options, manager_of
+from .resources import manager_of
 from .target import Query, Target, method_not_allowed
 from .tokens import Tokens
 

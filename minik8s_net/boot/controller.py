@@ -33,7 +33,7 @@ from ..policy.index import PolicyIndex
 from ..runtime.client import RuntimeClient
 from ..runtime.join import join
 from ..state import State
-from ..store.store import Store
+from ..store.store import DamagedError, Store
 from . import bootstrap
 from .live import Live
 from .nodes import NodeManager
@@ -65,7 +65,11 @@ class Controller:
 
     async def _start(self, stack: contextlib.AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
         config = self.config
-        store = Store(self.state.database)
+        try:
+            store = Store(self.state.database)
+        except DamagedError as error:  # starting again would not mend it
+            (self.state.root / "failed").write_text(str(error))
+            raise SystemExit(str(error)) from None
         client = Registry(store, config)
         pki = ensure_pki(self.state.pki, config)
         tokens = Tokens(pki)

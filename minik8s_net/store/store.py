@@ -49,6 +49,10 @@ class StoreError(Exception):
     """The database cannot be opened: says which file and why."""
 
 
+class DamagedError(StoreError):
+    """The file is not what we wrote: starting again would not mend it."""
+
+
 def unavailable(error: sqlite3.Error) -> StatusError:
     """What a client is told of a write that SQLite refused: nothing was stored, and why."""
     details = {"causes": [{"message": str(error)}]}
@@ -58,10 +62,10 @@ def unavailable(error: sqlite3.Error) -> StatusError:
     return StatusError(500, "InternalError", f"Internal error occurred: the store refused the write: {error}", details)
 
 
-def damaged(path: Path, error: Exception) -> StoreError:
+def damaged(path: Path, error: Exception) -> DamagedError:
     """What to say, and to do, when the database is not what it should be."""
     mend = "`minik8s snapshot restore` brings a saved one back; `minik8s down`, then `minik8s up`, begins a new cluster"
-    return StoreError(f"{path}: the cluster's store cannot be read ({error}). {mend}")
+    return DamagedError(f"{path}: the cluster's store cannot be read ({error}). {mend}")
 
 
 class Expired(Exception):

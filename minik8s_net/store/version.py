@@ -23,10 +23,12 @@ class Version:
 
     @property
     def revision(self) -> str:
-        return cast(str, self.tree["metadata"]["resourceVersion"])
+        """metadata.resourceVersion; "" for what a dry run would have created."""
+        return cast(str, self.tree["metadata"].get("resourceVersion", ""))
 
     @property
     def labels(self) -> dict[str, str]:
+        """metadata.labels; shared, read only."""
         return cast(dict[str, str], self.tree["metadata"].get("labels") or {})
 
     def typed(self, kind: type[R]) -> R:

@@ -36,6 +36,7 @@ class PodStrategy(Strategy):
         for field in ("nodeName", "serviceAccountName", "serviceAccount", "hostNetwork", "tolerations", "priority"):
             if field in old["spec"] and field not in new["spec"]:
                 new["spec"][field] = old["spec"][field]
+        _admit_tolerations(new["spec"])
 
     def grace(self, obj: Json, asked: int | None) -> int:
         spec, phase = obj["spec"], obj.get("status", {}).get("phase")
