@@ -69,7 +69,10 @@ def pod_from(template: Json | None, owner: Object, name: str = "", **metadata: A
     return {"apiVersion": "v1", "kind": "Pod", "metadata": tree, "spec": template.get("spec") or {}}
 
 
-def create_pod(client: Client, events: EventRecorder, owner: Object, tree: Json) -> Pod | None:
+CREATED, DELETED = "Created pod: {0}", "Deleted pod: {0}"
+
+
+def create_pod(client: Client, events: EventRecorder, owner: Object, tree: Json, words: str = CREATED) -> Pod | None:
     """None where it was refused (the namespace is going, a policy says no): an event tells why."""
     try:
         pod = client.create(Pod, tree)
@@ -79,11 +82,11 @@ def create_pod(client: Client, events: EventRecorder, owner: Object, tree: Json)
             log.debug("%s: %s", owner.metadata.name, error)
             return None
         raise
-    events.normal(owner, "SuccessfulCreate", f"Created pod: {tree['metadata']['name']}")
+    events.normal(owner, "SuccessfulCreate", words.format(tree["metadata"]["name"]))
     return pod
 
 
-def delete_pod(client: Client, events: EventRecorder, owner: Object, pod: Pod) -> None:
+def delete_pod(client: Client, events: EventRecorder, owner: Object, pod: Pod, words: str = DELETED) -> None:
     assert pod.metadata and pod.metadata.name
     try:
         client.delete(Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
@@ -91,7 +94,7 @@ def delete_pod(client: Client, events: EventRecorder, owner: Object, pod: Pod) -
         if is_not_found(error) or error.code == 409:
             return
         raise
-    events.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+    events.normal(owner, "SuccessfulDelete", words.format(pod.metadata.name))
 
 
 def adopt(client: Client, kind: type[Any], owner: Object, selector: Any, candidates: Iterable[Any]) -> None:

@@ -70,7 +70,8 @@ class StatefulSetController:
                 self._delete(found, pod)
             if pod is None:
                 tree = ordered_pod(found, index, self._revision_for(found, index, revision))
-                create_pod(self.client, self.events, found, tree)
+                words = f"create Pod {{0}} in StatefulSet {found.metadata.name} successful"
+                create_pod(self.client, self.events, found, tree, words)
             if pod is None or not self._steady(found, pod):
                 healthy = False
                 if not parallel:
@@ -108,7 +109,8 @@ class StatefulSetController:
 
     def _delete(self, found: Any, pod: Pod) -> None:
         if pod.metadata and pod.metadata.deletionTimestamp is None:
-            delete_pod(self.client, self.events, found, pod)
+            words = f"delete Pod {{0}} in StatefulSet {found.metadata.name} successful"
+            delete_pod(self.client, self.events, found, pod, words)
 
     def _write_status(self, found: Any, version: str) -> None:
         pods = self._pods.of(found)
@@ -150,7 +152,13 @@ def ordered_pod(found: Any, index: int, revision: Any) -> Json:
     name = f"{found.metadata.name}-{index}"
     labels = {HASH: revision.metadata.name, POD_NAME: name, POD_INDEX: str(index)}
     tree = pod_from(template_of(revision), found, name, labels=labels)
-    return {**tree, "spec": {**tree["spec"], "hostname": name, "subdomain": found.spec.serviceName or ""}}
+    spec = {**tree["spec"], "hostname": name, "subdomain": found.spec.serviceName or ""}
+    claims = [c.metadata.name for c in found.spec.volumeClaimTemplates or () if c.metadata]
+    if claims:  # no claim is ever bound here: the pod waits, and its events say so
+        own = [v for v in spec.get("volumes") or () if v["name"] not in claims]
+        mine = [{"name": c, "persistentVolumeClaim": {"claimName": f"{c}-{name}"}} for c in claims]
+        spec["volumes"] = [*own, *mine]
+    return {**tree, "spec": spec}
 
 
 def _version(pod: Pod) -> str:

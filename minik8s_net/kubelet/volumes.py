@@ -177,7 +177,8 @@ def kind_of(volume: Volume) -> str:
         if getattr(volume, kind) is not None:
             return kind
     other = sorted(set(volume.to_dict()) - {"name"})
-    raise VolumeError(f"volumes of type {other[0] if other else 'unknown'} are not supported by minik8s-net")
+    kind = other[0] if other else "unknown"
+    raise VolumeError(f"volumes of type {kind} are not supported by minik8s-net: use an emptyDir")
 
 
 def read_data(client: Client, kind: str, name: str, namespace: str) -> Mapping[str, bytes] | None:

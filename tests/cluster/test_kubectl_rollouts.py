@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from .conftest import Eventually, Kubectl
@@ -116,6 +118,8 @@ def test_cordon_drain_uncordon(kubectl: Kubectl) -> None:
     web = made(kubectl, "Deployment", "replicas: 3")
     made(kubectl, "DaemonSet")
     node = kubectl.path("pods -l app=de", ".items[0].spec.nodeName")
+    kubectl("create", "pdb", "two", "--selector=app=de", "--min-available=2")
+    kubectl("wait", "pdb/two", "--for=jsonpath={.status.disruptionsAllowed}=1", "--timeout=20s")
     try:
         kubectl("cordon", node)
         assert "SchedulingDisabled" in kubectl("get", "node", node)
@@ -143,6 +147,19 @@ def test_the_service_kubernetes_comes_back(kubectl: Kubectl, eventually: Eventua
     after = kubectl.json("svc", "kubernetes", "-n", "default")
     assert after["metadata"]["uid"] != before and after["spec"]["clusterIP"] == "10.96.0.2"
     eventually(lambda: "kubernetes" in kubectl("get", "endpointslices", "-n", "default", "-o", "name"))
+
+
+def test_a_budget_refuses_an_eviction(kubectl: Kubectl) -> None:
+    made(kubectl, "Deployment", "replicas: 1")
+    kubectl("create", "pdb", "one", "--selector=app=de", "--min-available=1")
+    kubectl("wait", "pdb/one", "--for=jsonpath={.status.expectedPods}=1", "--timeout=20s")
+    pod = kubectl("get", "pods", "-l", "app=de", "-o", "name").strip().removeprefix("pod/")
+    meta = {"name": pod, "namespace": kubectl.namespace}
+    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta})
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+    said = kubectl("create", "--raw", path, "-f", "-", stdin=eviction, code=1)
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in said
+    assert kubectl.path("pods -l app=de", ".items[*].status.phase") == "Running"
 
 
 def test_dns_replicas_are_on_different_nodes(kubectl: Kubectl) -> None:

@@ -239,12 +239,14 @@ def test_events_listing_and_removal(runtime: Runtime) -> None:
 
 
 def test_killed_it_leaves_nothing_on_the_host(tmp_path: Path) -> None:
-    def host() -> tuple[str, list[str]]:
-        names = sorted(p.name for p in Path("/run/netns").iterdir()) if Path("/run/netns").exists() else ["no folder"]
-        return Path("/proc/self/mounts").read_text(), names
-
-    before = host()
     doomed = Runtime(tmp_path)
+
+    def host() -> tuple[str, list[str]]:
+        """The machine's mounts, and the names that are ours (other clusters come and go meanwhile)."""
+        found = Path("/run/netns").iterdir() if Path("/run/netns").exists() else ()
+        return Path("/proc/self/mounts").read_text(), [p.name for p in found if p.name.startswith(doomed.cluster)]
+
+    before = (host()[0], [])
     node = f"{doomed.cluster}.node-1"
 
     async def script(client: RuntimeClient, logs: Path) -> None:
