@@ -42,7 +42,6 @@ def main(mode: str, count: int) -> None:
         json.dumps(
             {
                 "lines": lines_at_once(),
-                "partial": partial,
                 "looks": looks,
                 "half": half,
                 "there": len(there),
