@@ -55,7 +55,7 @@ class Partition(Mechanism):
     async def make(self, live: Live, fault: Injected) -> None:
         pair = fault.parameters["node"], fault.parameters["peer"]
         rules = [f'iifname "{a}" oifname "{b}" drop' for a, b in (pair, pair[::-1])]
-        chain = "chain wire { type filter hook forward priority -250; " + "; ".join(rules) + "; }"
+        chain = _chain("wire", "type filter hook forward priority -250", rules)
         await live.fabric.run(_ensure, "bridge", fault.number, chain, "chain wire {")
 
     async def undo(self, live: Live, fault: Injected) -> None:
@@ -71,10 +71,13 @@ def table(number: int) -> str:
 def ensure_port_table(number: int, port: str, hooks: Mapping[str, list[str]]) -> None:
     """Rules on a port, by hook (ingress: from the place at its other end, egress: to it)."""
     chains = [
-        f'chain {hook} {{ type filter hook {hook} device "{port}" priority 0; ' + "; ".join(rules) + "; }"
-        for hook, rules in hooks.items()
+        _chain(hook, f'type filter hook {hook} device "{port}" priority 0', rules) for hook, rules in hooks.items()
     ]
-    _ensure("netdev", number, " ".join(chains), f'device "{port}"')
+    _ensure("netdev", number, "".join(chains), f'device "{port}"')
+
+
+def _chain(name: str, head: str, rules: list[str]) -> str:
+    return "\n".join([f"chain {name} {{", f"{head};", *rules, "}", ""])
 
 
 def _ensure(family: str, number: int, body: str, mark: str) -> None:
@@ -83,7 +86,7 @@ def _ensure(family: str, number: int, body: str, mark: str) -> None:
     if mark in nft.list_table(name):
         return
     try:
-        nft.run(f"table {name}\ndelete table {name}\ntable {name} {{ {body} }}\n")
+        nft.run(f"table {name}\ndelete table {name}\ntable {name} {{\n{body}}}\n")
     except ToolError as error:
         why = error.output.splitlines()[0] if error.output else "no reason given"
         message = f"this kernel cannot do that: nftables' family {family} refuses the rule ({why}); it needs Linux 5.16"
