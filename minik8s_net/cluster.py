@@ -12,7 +12,7 @@ needs the kernel (`shell`, `topology`'s links) needs a cluster of ours.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from .client.http import Api
 from .client.manifests import Applied
 from .client.wait import wait_for
 from .config import ClusterConfig
+from .drawn import Drawn, Objects
 from .state import State
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class Cluster:
+class Cluster(Drawn):
     """A connection to one cluster. Raises StatusError when the API refuses, Unreachable when it does not answer."""
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None, name: str | None = None) -> None:
@@ -48,16 +49,18 @@ class Cluster:
 
     # -- coming and going ------------------------------------------------------------------------------------------
     @classmethod
-    def up(cls, name: str = "minik8s", *, progress: bool = False, **settings: Any) -> Cluster:
+    def up(cls, name: str = "minik8s", *, progress: bool | Callable[[str], None] = False, **settings: Any) -> Cluster:
         """Start (or resume) a cluster of ours; settings are ClusterConfig's fields, e.g. nodes=3, cni="vxlan".
 
-        Raises ConfigError for a bad setting, StartError if the machine cannot.
+        progress: True prints each step, a function gets it. Raises ConfigError for a bad setting, StartError if the
+        machine cannot.
         """
         from .boot import lifecycle
 
         stored = lifecycle.stored_config(name)
         config = ClusterConfig.from_dict({**(stored.to_dict() if stored else {"name": name}), **settings})
-        lifecycle.up(config, print if progress else lambda _: None, explicit=bool(settings))
+        tell = progress if callable(progress) else print if progress else lambda _: None
+        lifecycle.up(config, tell, explicit=bool(settings))
         return cls(State.of(name).kubeconfig, name=name)
 
     @classmethod
@@ -90,7 +93,7 @@ class Cluster:
     # -- objects ---------------------------------------------------------------------------------------------------
     def apply(self, source: str | Path | Json | Iterable[Json], namespace: str | None = None) -> list[Applied]:
         """Create or update: a YAML text, a file or folder, an object, or several. Returns what was done to each."""
-        return list(manifests.apply(self.api, _objects(source), namespace))
+        return Objects(manifests.apply(self.api, _objects(source), namespace))
 
     def get(self, kind: str, name: str | None = None, namespace: str | None = None, **query: Any) -> Any:
         """`get("pods")` -> list of objects, `get("pod", "web")` -> one; typed, as lightkube has them.
@@ -103,7 +106,7 @@ class Cluster:
         head = {"apiVersion": resource.api_version, "kind": resource.kind}
         if name:
             return _typed({**head, **answer})
-        return [_typed({**head, **item}) for item in answer["items"]]
+        return Objects(_typed({**head, **item}) for item in answer["items"])
 
     def delete(
         self, source: str | Path | Json | Iterable[Json], name: str | None = None, namespace: str | None = None,

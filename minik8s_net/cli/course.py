@@ -26,6 +26,10 @@ def lab(args: argparse.Namespace) -> int:
         else:
             output.table(["LAB", "TITLE"], [[row["name"], row["title"]] for row in rows])
         return 0
+    if args.action == "ui":
+        from ..lab.ui import ui
+
+        return ui()
     if not args.number:
         raise LabError(f"which lab? e.g. minik8s lab {args.action} 6")
     chosen = find(args.number)

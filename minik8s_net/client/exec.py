@@ -33,13 +33,14 @@ from wsproto.events import (
 )
 
 from ..api.errors import StatusError
+from ..drawn import Drawn
 from .http import Api, Unreachable, _refusal
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
 
 @dataclass(frozen=True)
-class ExecResult:
+class ExecResult(Drawn):
     """What a command printed and how it ended. Prints as its output; true where it succeeded."""
 
     exit_code: int

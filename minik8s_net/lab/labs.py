@@ -48,21 +48,40 @@ class Lab:
         return [value for value in vars(module).values() if isinstance(value, check.Check)]
 
     def start(self, cluster: Cluster) -> list[str]:
-        """Apply the exercise's manifests."""
-        return [str(done) for done in cluster.apply(self.folder / "start")]
+        """Make what the exercise begins with."""
+        return self.make(cluster, self.folder / "start")
 
     def check(self, cluster: Cluster, settle: float = check.SETTLE) -> list[check.Result]:
         """Look at the cluster's state: results up to and including the first that fails."""
         return check.run(self.checks(), cluster, settle)
 
     def solve(self, cluster: Cluster) -> list[str]:
-        """Apply the lab's solution; says what was done."""
-        return [str(done) for done in cluster.apply(self.folder / "solution")]
+        """Make what the lab's solution says; says what was done."""
+        return self.make(cluster, self.folder / "solution")
 
     def reset(self, cluster: Cluster) -> None:
         """Remove what the lab (and its solution) made."""
-        cluster.delete(self.folder / "start")
-        cluster.delete(self.folder / "solution")
+        for part in ("start", "solution"):
+            if any((self.folder / part).glob("*.yaml")):
+                cluster.delete(self.folder / part)
+        self._run(cluster, self.folder / "reset")
+
+    def make(self, cluster: Cluster, part: Path) -> list[str]:
+        """Apply a folder's manifests, then run its scripts: `outside.sh` is run by a shell in the place "outside".
+
+        Raises LabError with what a script said when it failed.
+        """
+        done = [str(one) for one in cluster.apply(part)] if any(part.glob("*.yaml")) else []
+        return done + self._run(cluster, part)
+
+    def _run(self, cluster: Cluster, part: Path) -> list[str]:
+        done = []
+        for script in sorted(part.glob("*.sh")):
+            said = cluster.shell(script.stem, ["sh", "-e", "-c", script.read_text()])
+            if not said:
+                raise LabError(f"{script}: {said}")
+            done.append(f"{script.stem}: commands run")
+        return done
 
 
 def folder() -> Path:

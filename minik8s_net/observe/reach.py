@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..drawn import Drawn
 from ..kernel.netns import CLONE_NEWNET, Netns, setns
 
 Outcome = Literal["open", "refused", "dropped", "unreachable"]
@@ -53,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Reach:
+class Reach(Drawn):
     """The matrix, source by source. Prints as a table: ✓ reached, · not; `!` where policy says otherwise."""
 
     port: int

@@ -81,9 +81,11 @@ def _node(
     state = "" if node.ready else "  NotReady"
     lines = [
         f'<path class="wire" d="M{x + w / 2} {y}V{fabric_y + 30}"/>',
+        f'<g data-node="{node.name}"><title>{escape(f"{node.name} {node.ip}{state}")}</title>',
         f'<rect class="node" x="{x}" y="{y}" width="{w}" height="{h}" rx="10"/>',
         _text(x + PAD, y + 22, node.name + state, "name"),
         _text(x + w - PAD, y + 22, f"eth0 {node.ip}", "mono", end=True),
+        "</g>",
         f'<rect class="bridge" x="{x + PAD}" y="{y + 34}" width="{w - 2 * PAD}" height="24" rx="5"/>',
         _text(x + PAD + 8, y + 50, f"cni0  {node.pod_cidr}", "mono"),
     ]
@@ -100,7 +102,8 @@ def _pod(pod: PodView, x: float, y: float) -> list[str]:
     kind = "pod" if pod.ready else "pod waiting"
     mark = "●" if pod.ready else "○"
     return [
-        f"<g><title>{escape(f'{pod.namespace}/{pod.name} {pod.ip} {pod.phase}')}</title>",
+        f'<g data-pod="{pod.namespace}/{pod.name}">'
+        f"<title>{escape(f'{pod.namespace}/{pod.name} {pod.ip} {pod.phase}')}</title>",
         f'<rect class="{kind}" x="{x}" y="{y}" width="{POD_W}" height="{POD_H}" rx="7"/>',
         _text(x + 9, y + 19, f"{mark} {_short(label, 19)}", "name"),
         _text(x + 9, y + 36, pod.ip or pod.phase, "mono"),
@@ -120,7 +123,7 @@ def _service(
     name = f"{service.namespace}/{service.name}" if service.namespace != "default" else service.name
     ports = " ".join(service.ports)
     return flows, [
-        f"<g><title>{escape(_tooltip(service))}</title>",
+        f'<g data-service="{service.namespace}/{service.name}"><title>{escape(_tooltip(service))}</title>',
         f'<rect class="service" x="{x}" y="{y}" width="{SERVICE_W}" height="{SERVICE_H}" rx="7"/>',
         _text(x + 10, y + 20, _short(name, 26), "name"),
         _text(x + 10, y + 38, _short(f"{service.ip}  {ports}", 28), "mono"),

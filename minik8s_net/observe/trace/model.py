@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ...drawn import Drawn
+
 Json = dict[str, Any]
 
 VERDICTS = ("delivered", "refused", "dropped", "no-answer", "error")
@@ -47,7 +49,7 @@ class Station:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(Drawn):
     """One packet exchange. `str(trace)` is the text of `minik8s trace`."""
 
     source: str
