@@ -110,24 +110,34 @@ class ContainerManager:
         except CriError as error:
             if error.reason in ("NotFound", "Unavailable"):
                 raise  # not the container's fault: the sandbox or the runtime is gone
-            if error.reason != "ErrImagePull":
-                events.warning(pod, "Failed", f"Error: {error.message}", path)
-                raise Waiting("CreateContainerError", error.message) from None
-            if container.imagePullPolicy == "Never":
-                text = f'Container image "{image}" is not present with pull policy of Never'
-                events.warning(pod, "ErrImageNeverPull", text, path)
-                events.warning(pod, "Failed", "Error: ErrImageNeverPull", path)
-                raise Waiting("ErrImageNeverPull", text) from None
-            self._refused[image] = time.time()
-            self.backoff.next((IMAGE, image), time.time())
-            events.normal(pod, "Pulling", f'Pulling image "{image}"', path)
-            events.warning(pod, "Failed", f'Failed to pull image "{image}": {error.message}', path)
-            events.warning(pod, "Failed", "Error: ErrImagePull", path)
-            raise Waiting("ErrImagePull", error.message, 2.0) from None
+            raise self._not_created(pod, container, error) from None
         self._refused.pop(image, None)
         events.normal(pod, "Pulled", f'Container image "{image}" already present on machine', path)
         events.normal(pod, "Created", f"Created container: {container.name}", path)
         return container_id
+
+    def _not_created(self, pod: Pod, container: Container, error: CriError) -> Waiting:
+        """Tell by events why, and say for how long to wait."""
+        image, path, events = container.image or "", field_path(pod, container), self.host.events
+        if error.reason == "InvalidImageName":
+            text = f'Failed to apply default image tag "{image}": {error.message}'
+            events.warning(pod, "InspectFailed", text, path)
+            events.warning(pod, "Failed", "Error: InvalidImageName", path)
+            return Waiting("InvalidImageName", text)
+        if error.reason != "ErrImagePull":
+            events.warning(pod, "Failed", f"Error: {error.message}", path)
+            return Waiting("CreateContainerError", error.message)
+        if container.imagePullPolicy == "Never":
+            text = f'Container image "{image}" is not present with pull policy of Never'
+            events.warning(pod, "ErrImageNeverPull", text, path)
+            events.warning(pod, "Failed", "Error: ErrImageNeverPull", path)
+            return Waiting("ErrImageNeverPull", text)
+        self._refused[image] = time.time()
+        self.backoff.next((IMAGE, image), time.time())
+        events.normal(pod, "Pulling", f'Pulling image "{image}"', path)
+        events.warning(pod, "Failed", f'Failed to pull image "{image}": {error.message}', path)
+        events.warning(pod, "Failed", "Error: ErrImagePull", path)
+        return Waiting("ErrImagePull", error.message, 2.0)
 
     def configure(self, pod: Pod, container: Container, address: str, attempt: int) -> ContainerConfig:
         """The runtime's configuration of one attempt. Raises env.ConfigError, VolumeError."""

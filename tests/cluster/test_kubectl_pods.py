@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -34,6 +35,8 @@ def test_run_expose_and_ask(kubectl: Kubectl) -> None:
     kubectl("wait", "pod/box", "--for=condition=Ready", "--timeout=20s")
     for url in ("http://web/", f"http://again.{kubectl.namespace}.svc.cluster.local:8080/"):
         assert "nginx" in kubectl("exec", "box", "--", "wget", "-qO-", url).lower()
+    proxied = kubectl("get", "--raw", f"/api/v1/namespaces/{kubectl.namespace}/services/again:8080/proxy/")
+    assert "nginx" in proxied.lower()
     assert kubectl.path("endpointslices -l kubernetes.io/service-name=web", ".items[*].endpoints[*].addresses[0]")
 
 
@@ -79,6 +82,17 @@ def test_exec_with_a_terminal(kubectl: Kubectl) -> None:
         os.close(master)
     text = seen.decode()
     assert "33 101" in text and "/dev/pts/" in text and "42" in text, text
+
+
+def test_a_pod_asks_the_api_with_its_token(kubectl: Kubectl) -> None:
+    run(kubectl, "box", "sleep 600")
+    kubectl("wait", "pod/box", "--for=condition=Ready", "--timeout=20s")
+    ask = """cd /var/run/secrets/kubernetes.io/serviceaccount; curl -sS --cacert ca.crt %s \
+             https://kubernetes.default.svc/api/v1/namespaces/$(cat namespace)/pods/box"""
+    token = '-H "Authorization: Bearer $(cat token)"'
+    answer = json.loads(kubectl("exec", "box", "--", "sh", "-c", ask % token))
+    assert answer["metadata"]["name"] == "box" and answer["status"]["phase"] == "Running"
+    assert json.loads(kubectl("exec", "box", "--", "sh", "-c", ask % ""))["code"] == 401
 
 
 def test_cp_files_and_folders_both_ways(kubectl: Kubectl, tmp_path: Path) -> None:

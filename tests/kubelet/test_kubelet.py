@@ -99,6 +99,8 @@ def test_what_can_not_start_says_why(on_node: OnNode) -> None:
 
         await node.until(lambda: waits("image", "ErrImagePull", "ImagePullBackOff"))
         await node.until(lambda: waits("config", "CreateContainerConfigError"))
+        node.create("name", {"name": "c", "image": "UPPER/case"})
+        await node.until(lambda: waits("name", "InvalidImageName"))
         await node.until(lambda: "FailedMount" in node.reasons("mount"))
         with pytest.raises(StatusError, match="is waiting to start: trying and failing to pull image"):
             node.kubelets.logs("default", "image", LogOptions())

@@ -239,14 +239,13 @@ def test_events_listing_and_removal(runtime: Runtime) -> None:
 
 
 def test_killed_it_leaves_nothing_on_the_host(tmp_path: Path) -> None:
-    doomed = Runtime(tmp_path)
-
     def host() -> tuple[str, list[str]]:
-        """The machine's mounts, and the names that are ours (other clusters come and go meanwhile)."""
+        """The machine's mounts, and the names that are this process's (other clusters come and go meanwhile)."""
         found = Path("/run/netns").iterdir() if Path("/run/netns").exists() else ()
-        return Path("/proc/self/mounts").read_text(), [p.name for p in found if p.name.startswith(doomed.cluster)]
+        return Path("/proc/self/mounts").read_text(), sorted(p.name for p in found if f"rt{os.getpid()}." in p.name)
 
-    before = (host()[0], [])
+    before = host()
+    doomed = Runtime(tmp_path)
     node = f"{doomed.cluster}.node-1"
 
     async def script(client: RuntimeClient, logs: Path) -> None:
