@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import lightkube
 
     from .client.capture import Capture
+    from .healing.drift import Drift
     from .observe.topology import Topology
     from .observe.trace.model import Trace
 
@@ -163,6 +164,47 @@ class Cluster(Drawn):
         from .observe.topology import topology
 
         return topology(self.api, self.name)
+
+    # -- breaking and coming back --------------------------------------------------------------------------------------
+    def fault(self, name: str, **parameters: Any) -> Json:
+        """Break something on purpose: `fault("link-down", at="node-2")`, `fault("random", seed=7, hidden=True)`.
+
+        Returns what was injected, with its lesson. See docs/faults.md. Raises StatusError for what cannot be.
+        """
+        if name == "random":
+            return dict(self.api.verb("fault-inject", name=name, **parameters))
+        hidden = bool(parameters.pop("hidden", False))
+        return dict(self.api.verb("fault-inject", name=name, parameters=parameters, hidden=hidden))
+
+    def clear(self, which: str | int = "all") -> list[Json]:
+        """Mend what `fault` broke: its number, its name, or all. Returns what was cleared."""
+        return list(self.api.verb("fault-clear", which=str(which))["cleared"])
+
+    def faults(self) -> list[Json]:
+        """The faults that are in now; hidden ones without their names."""
+        return list(self.api.verb("fault-list")["injected"])
+
+    def heal(self, component: str = "all", *, paused: bool = False) -> list[str]:
+        """Pause (or resume) healing of a component, e.g. "route". Returns what is paused now."""
+        return list(self.api.verb("heal-pause" if paused else "heal-resume", component=component)["paused"])
+
+    def diff(self, place: str | None = None) -> list[Drift]:
+        """Where the kernel differs from what was written; [] if nowhere."""
+        from .healing.drift import Drift
+
+        return [Drift.from_dict(each) for each in self.api.verb("diff", place=place)["drift"]]
+
+    def snapshot(self, name: str) -> Json:
+        """Keep the present objects and faults under a name."""
+        return dict(self.api.verb("snapshot-save", name=name))
+
+    def restore(self, name: str) -> Json:
+        """Come back to a snapshot; returns once its pods run. What was done, and in how many seconds."""
+        return dict(self.api.verb("snapshot-restore", name=name))
+
+    def top(self) -> Json:
+        """Packets and bytes per pod, Service and policy rule, from the kernel's counters."""
+        return dict(self.api.verb("top"))
 
     def trace(
         self, source: str, target: str, namespace: str | None = None, *, seconds: float | None = None

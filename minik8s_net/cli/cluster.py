@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..client.http import Api
 from ..config import MAX_NODES, ClusterConfig
 from ..state import State, typed
 from . import output
@@ -21,7 +22,10 @@ def up(args: argparse.Namespace) -> int:
     given: dict[str, Any] = {k: v for k, v in flags.items() if v is not None}
     if args.no_heal:
         given["heal"] = False
-    if args.config:
+    exported = _exported(args) if args.from_file else None
+    if exported is not None:
+        config = ClusterConfig.from_dict({**exported["config"], **given, "name": args.cluster})
+    elif args.config:
         given["name"] = args.cluster
         config = ClusterConfig.from_file(Path(args.config), **given)
     else:
@@ -30,7 +34,10 @@ def up(args: argparse.Namespace) -> int:
         config = ClusterConfig.from_dict({**base, **given})
     progress = output.Progress(enabled=not args.quiet)
     with progress:
-        done = lifecycle.up(config, progress.step, explicit=bool(given))
+        done = lifecycle.up(config, progress.step, explicit=bool(given) or exported is not None)
+        if exported is not None:
+            Api.load(State.of(args.cluster).kubeconfig).verb("import", document=exported)
+            progress.step(f"objects and faults of {args.from_file}")
     name = done.config.name
     if done.running:
         print(f'Cluster "{name}" is already running.')
@@ -41,6 +48,19 @@ def up(args: argparse.Namespace) -> int:
         print(f"kubectl uses it now (context minik8s-{name}).")
         print(f"Look: {typed('get pods -A', name)}   End it: {typed('down', name)}")
     return 0
+
+
+def _exported(args: argparse.Namespace) -> dict[str, Any]:
+    from ..boot import lifecycle
+    from .objects import UsageError
+    from .snapshot import read
+
+    if lifecycle.stored_config(args.cluster):
+        raise UsageError(
+            f'there is a cluster "{args.cluster}" already: --from needs a new one.\n'
+            f"Choose another --cluster NAME, or end that one with: {typed('down', args.cluster)}"
+        )
+    return read(args.from_file)
 
 
 def down(args: argparse.Namespace) -> int:

@@ -101,6 +101,7 @@ def _cluster_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     up.add_argument("--cni", metavar="MODE", help="how nodes are wired: host-gw (default) or vxlan")
     up.add_argument("--proxy-mode", metavar="MODE", help="how Services are made: iptables (default) or nftables")
     up.add_argument("--runtime", metavar="KIND", help="what runs containers: process (default) or docker")
+    up.add_argument("--from", dest="from_file", metavar="FILE", help="as `minik8s export FILE` wrote it")
     up.add_argument("--no-heal", action="store_true", help="leave what breaks broken")
     up.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
@@ -183,6 +184,9 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     trace.add_argument("-n", "--namespace", help="of the pod (default: the context's)")
     trace.add_argument("--brief", action="store_true", help="one line a station, without the evidence")
     trace.add_argument("--seconds", type=float, metavar="S", help="how long to wait for an answer (default 0.6)")
+    trace.add_argument(
+        "--beside", nargs=2, metavar=("POD", "TARGET"), help="a second trace beside it, the first difference marked"
+    )
     _output(trace)
 
     capture = command(
@@ -207,9 +211,9 @@ def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _output(demo)
 
     lab = command("lab", "cli.course:lab", "the course: exercises with checks")
-    actions = ("list", "start", "check", "hint", "solution", "reset")
+    actions = ("list", "start", "check", "hint", "solution", "reset", "ui")
     lab.add_argument("action", choices=actions)
-    lab.add_argument("number", nargs="?", help="a lab's number, e.g. 6")
+    lab.add_argument("number", nargs="?", help="a lab's number, e.g. 6 (ui: none)")
     _output(lab)
 
 
@@ -224,3 +228,9 @@ def _fault_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     diff = command("diff", "cli.faults:diff", "where the kernel differs from what was written")
     diff.add_argument("place", nargs="?", help="node-1, fabric, outside or NAMESPACE/POD (default: everywhere)")
     _output(diff)
+    snapshot = command("snapshot", "cli.snapshot:snapshot", "keep objects and faults, and come back to them")
+    snapshot.add_argument("action", choices=("save", "restore", "list", "delete"))
+    snapshot.add_argument("name", nargs="?", help="e.g. before-lab-6")
+    _output(snapshot)
+    export = command("export", "cli.snapshot:export", "one readable file with everything, for `up --from`")
+    export.add_argument("file", metavar="FILE", help="where to write it; - prints it")

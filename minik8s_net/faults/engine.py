@@ -86,6 +86,22 @@ class Faults:
                 await self.healer.mend(lambda d, fault=fault: not _matches(d, fault.touches))  # type: ignore[misc]
         return chosen
 
+    async def leave(self, live: Live, wanted: list[Injected]) -> None:
+        """Clear the faults that are not among `wanted`: the first half of coming back to a snapshot."""
+        stay = {(fault.name, str(fault.parameters)) for fault in wanted}
+        for fault in self.injected:
+            if (fault.name, str(fault.parameters)) not in stay:
+                await self.clear(live, str(fault.number))
+
+    async def take(self, live: Live, wanted: list[Injected]) -> None:
+        """The second half, once the objects are there: exactly these faults are in."""
+        for fault in self.injected:  # numbers may differ, and some mechanisms hold things by number
+            await self._mechanisms[fault.name].undo(live, fault)
+            self._record.remove(fault.number)
+        for fault in wanted:
+            self._record.add(fault)
+        await self.uphold(live)
+
     async def uphold(self, live: Live) -> None:
         """Whatever has mended a fault by the way (a restart, an agent at work), it is broken again."""
         for fault in self.injected:

@@ -108,6 +108,10 @@ class Kubelet:
             and pod.metadata.deletionTimestamp is None
         ]
 
+    def knows(self, uid: str) -> bool:
+        """Whether anything of this pod is left on the node."""
+        return uid in self._workers
+
     async def settle(self) -> None:
         """Wait until no pod of this node has anything left to do at once."""
         await self._reconciler.settle()

@@ -21,12 +21,13 @@ from ...store.store import Store, Versions
 from ...store.version import Version
 from . import deletion, metadata, ownership
 from .options import DeleteOptions, WriteOptions
-from .pods import bound
+from .pods import bound, part_of_pod
 from .strategies import strategy_for
 from .strategy import Strategy
 from .typed import TypedClient
 
 Json = dict[str, Any]
+GENERATE_TRIES = 8
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -41,6 +42,10 @@ class Registry(TypedClient):
         if (found := self._strategies.get(kind.qualified)) is None:
             found = self._strategies[kind.qualified] = strategy_for(kind)(self)
         return found
+
+    def forget_allocations(self) -> None:
+        """The store was rewound: who has which address and port is read from it again."""
+        self._strategies.clear()
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(self, kind: Kind, namespace: str, name: str) -> Version:
@@ -57,8 +62,11 @@ class Registry(TypedClient):
     # -- creating ----------------------------------------------------------------------------------------------
     def create_tree(self, kind: Kind, namespace: str, tree: Json, options: WriteOptions) -> Version:
         """`tree` has passed `api.strategy.decode` or `prepare`. Raises StatusError."""
+        chosen = bool((tree.get("metadata") or {}).get("name"))
         metadata.begin(kind, namespace, tree)
         self._check_namespace(kind, namespace, tree["metadata"])
+        if not chosen:
+            self._avoid_collisions(kind, namespace, tree["metadata"])
         strategy, name = self.strategy(kind), tree["metadata"]["name"]
         if self.store.get(kind.home.qualified, namespace, name):
             raise already_exists(kind.plural, name, kind.group)
@@ -78,6 +86,13 @@ class Registry(TypedClient):
         tree["metadata"].setdefault("uid", str(uuid.uuid4()))  # a Job's is in its labels already
         tree["metadata"]["creationTimestamp"] = timestamp()
         return self._put(kind, namespace, name, tree, options.dry_run, None)
+
+    def _avoid_collisions(self, kind: Kind, namespace: str, meta: Json) -> None:
+        """A generated name that is taken is thrown again, a few times."""
+        for _ in range(GENERATE_TRIES - 1):
+            if not self.store.get(kind.home.qualified, namespace, meta["name"]):
+                return
+            metadata.generate_name(meta)
 
     def _check_namespace(self, kind: Kind, namespace: str, meta: Json) -> None:
         if not kind.namespaced:
@@ -108,8 +123,8 @@ class Registry(TypedClient):
     ) -> Version:
         """Replace the object by `change(present tree)`, which must return a new tree. Raises StatusError.
 
-        `subresource` "status" takes over the status only, "finalize" (namespaces) the spec only, "binding" (pods) the
-        node's name only.
+        `subresource` "status" takes over the status only, "finalize" (namespaces) the spec only; of pods "binding" the
+        node's name, "ephemeralcontainers" and "resize" those.
         """
         version = self.read(kind, namespace, name)
         old = version.tree
@@ -125,6 +140,9 @@ class Registry(TypedClient):
         elif subresource == "binding":
             new = bound(old, new["spec"].get("nodeName", ""))
         else:
+            if subresource:
+                new = part_of_pod(new, old, subresource)
+                options.subresource = subresource
             self._prepare_update(kind, strategy, new, old, options, subresource)
         return self._finish_update(kind, version, new, options)
 
