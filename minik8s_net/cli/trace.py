@@ -12,18 +12,24 @@ from .output import paint
 
 
 def trace(args: argparse.Namespace) -> int:
-    """One packet's way. Exit status 0 only if an answer came back."""
+    """One packet's way. Exit status 0 only if an answer came back. With --beside, two of them, compared."""
     from ..observe.trace.model import Trace
     from ..observe.trace.text import text
 
     api = connect(args)
-    asked = {"source": args.source, "target": args.target, "namespace": args.namespace or api.namespace}
-    found = Trace.from_dict(api.verb("trace", **asked, seconds=args.seconds))
-    if args.output == "json":
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        print(text(found, paint, brief=args.brief))
+    rest = {"namespace": args.namespace or api.namespace, "seconds": args.seconds}
+    found = Trace.from_dict(api.verb("trace", source=args.source, target=args.target, **rest))
+    if args.beside:
+        source, target = args.beside
+        both = found.beside(Trace.from_dict(api.verb("trace", source=source, target=target, **rest)))
+        print(_json(both.to_dict()) if args.output == "json" else both)
+        return 0 if both.left.verdict == both.right.verdict else 1
+    print(_json(found.to_dict()) if args.output == "json" else text(found, paint, brief=args.brief))
     return 0 if found.delivered else 1
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def capture(args: argparse.Namespace) -> int:

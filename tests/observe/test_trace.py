@@ -247,6 +247,38 @@ def test_a_missing_route(cluster: Cluster) -> None:
     assert cluster.trace("client", f"{far}:8080").delivered
 
 
+def test_a_gateway_that_is_not_there(cluster: Cluster) -> None:
+    """No rule drops it and no event tells: it passes the rules towards a device, and never leaves by it."""
+    far = cluster.get("pod", "far").status.podIP
+    cluster.shell("node-1", "ip route replace 10.244.2.0/24 via 172.18.9.9 dev eth0")
+    try:
+        told = cluster.trace("client", f"{far}:8080")
+    finally:
+        cluster.shell("node-1", "ip route replace 10.244.2.0/24 via 172.18.1.2 dev eth0")
+    assert told.verdict == "no-answer"
+    assert "passed the rules there towards eth0, and never left by it" in told.because
+    assert (told.stations[-1].layer, told.stations[-1].place) == ("gap", "node-1")
+    assert any("via 172.18.9.9" in s.what for s in told.stations)
+
+
+def test_two_traces_side_by_side(traces: dict[str, Trace], home: Home) -> None:
+    works, fails = traces["other node"], traces["denied by ingress"]
+    told = works.beside(fails)
+    assert told.first is not None
+    part = next(row for row in told.rows[told.first :] if row.right)
+    assert part.right is not None
+    assert part.right.layer == "policy"
+    assert part.right.place == "node-2"
+    assert all(row.same for row in told.rows[: told.first])
+    assert works.beside(works).first is None
+    done = home.minik8s(
+        "trace", "--cluster", NAME, "client", "svc/far-svc", "--beside", "mute", "svc/far-svc", check=False
+    )
+    assert done.returncode == 1
+    assert "here they part" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
 def test_nobody_listens(cluster: Cluster) -> None:
     near = cluster.get("pod", "near").status.podIP
     told = cluster.trace("client", f"{near}:9999")

@@ -46,8 +46,8 @@ class Walk:
     table: str
     chain: str
     packet: Packet
-    iif: int
-    oif: int
+    leaving: str
+    """The device the rules were told it would leave by; "" before routing."""
     events: list[Event] = field(default_factory=list)
     wrapped: bool = False
     """The packet is a VXLAN outer one."""
@@ -158,7 +158,9 @@ def _walks(record: Record) -> list[Walk]:
     for event in record.events:
         if event.network:
             packet = _packet(event)
-            walk = Walk(record.place, event.family, event.table, event.chain, packet, event.iif, event.oif)
+            link = record.links.get(event.oif)
+            leaving = link.name if link else ""
+            walk = Walk(record.place, event.family, event.table, event.chain, packet, leaving)
             walk.wrapped = packet.dport == decode.VXLAN_PORT
             walks.append(walk)
             current[event.packet] = walk

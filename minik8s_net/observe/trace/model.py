@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .difference import Difference
 
 from ...drawn import Drawn
 
@@ -80,6 +83,12 @@ class Trace(Drawn):
     def delivered(self) -> bool:
         """Whether an answer came back."""
         return self.verdict == "delivered"
+
+    def beside(self, other: Trace) -> Difference:
+        """Both side by side, the first difference marked: `print(works.beside(fails))`."""
+        from .difference import compare
+
+        return compare(self, other)
 
     def __str__(self) -> str:
         from .text import text

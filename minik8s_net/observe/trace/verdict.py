@@ -47,16 +47,21 @@ def _refusal(matcher: Matcher, stop: Station | None, stations: list[Station], ou
 def _silence(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[str, str, list[str]]:
     """No rule dropped it, and nobody answered: where it was last seen is all that is known."""
     if matcher.back.seen:
-        last, what = matcher.back.seen[-1], "the answer"
+        leg, what = matcher.back, "the answer"
     elif matcher.out.seen:
-        last, what = matcher.out.seen[-1], "the packet"
+        leg, what = matcher.out, "the packet"
     else:
         return "no-answer", f"{outcome.words}; no device saw the packet", ["no device saw the packet leave"]
+    last = leg.seen[-1]
     how = "leaving by" if last.outgoing else "arriving at"
     where = f"{what} was last seen in {last.place.name}, {how} {last.interface}"
     end = next((s for s in reversed(stations) if s.layer == "route"), None)
     if end and end.place == last.place.name and " dev " not in end.what:
         return "no-answer", f"{outcome.words}; {where}, which has no route on {end.what}", []
+    if leaving := _not_seen_leaving(leg, last):
+        where += f"; it passed the rules there towards {leaving}, and never left by it"
+        cause = "a queue (tc -s qdisc), a device that is down, or a neighbour that does not answer (ip neigh)"
+        return "no-answer", f"{outcome.words}; {where}", [f"{where}: {cause} can be why; the kernel does not say"]
     return "no-answer", f"{outcome.words}; {where}", [f"{where}; no rule there dropped it, what did is not recorded"]
 
 
@@ -73,3 +78,10 @@ def _unseen(matcher: Matcher) -> list[str]:
 
 def _open_end(leg: Leg) -> Seen | None:
     return leg.seen[-1] if leg.seen[-1].outgoing else None
+
+
+def _not_seen_leaving(leg: Leg, last: Seen) -> str:
+    """The device the rules saw it go to, where no frame left afterwards."""
+    if last.outgoing:
+        return ""
+    return next((w.leaving for w in reversed(leg.walks) if w.place is last.place and w.leaving), "")
