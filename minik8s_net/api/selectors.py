@@ -208,14 +208,18 @@ def parse_fields(kind: Kind, text: str | None) -> Predicate:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
         field, operator, value = match.groups()
         if field not in _EVERY and field not in FIELDS.get((kind.group, kind.kind), ()):
-            detail = f"field label not supported: {field}"
-            raise bad_request(
-                detail
-                if kind.kind in ("Pod", "Node", "Namespace", "Event")
-                else f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-            )
+            raise bad_request(_not_selectable(kind, field))
         terms.append((field, operator != "!=", re.sub(r"\\([,=\\])", r"\1", value)))
     return lambda tree: all((field_value(tree, f) == v) == equal for f, equal, v in terms)
+
+
+def _not_selectable(kind: Kind, field: str) -> str:
+    """Each kind's own words."""
+    if (kind.group, kind.kind) == ("batch", "Job"):
+        return f'field label "{field}" not supported for Job'
+    if (kind.group, kind.kind) in FIELDS:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def required_name(text: str | None) -> str | None:

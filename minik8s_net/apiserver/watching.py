@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -83,7 +84,8 @@ class Watcher:
             self._ended = True
 
     def _push(self, kind: str, version: Version) -> None:
-        self._queue.append(line(kind, self._shown(version)))
+        shared = not self._form.shape and self._kind.home is self._kind
+        self._queue.append(_shared_line(kind, version) if shared else line(kind, self._shown(version)))
         self._wake.set()
 
     def _shown(self, version: Version) -> bytes:
@@ -160,7 +162,14 @@ def parse_revision(text: str, revision: int) -> int:
     return int(text)
 
 
+@lru_cache(maxsize=256)
+def _shared_line(kind: str, version: Version) -> bytes:
+    """The bytes that all watchers of one event send."""
+    return line(kind, version.body)
+
+
 def line(kind: str, body: bytes) -> bytes:
+    """One event of the stream: `kind` is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, `body` JSON."""
     return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
 

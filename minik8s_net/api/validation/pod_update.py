@@ -19,6 +19,8 @@ def validate_pod_change(new: Json, old: Json, subresource: str | None = None) ->
     """`subresource` "binding", "ephemeralcontainers" and "resize" may change what an ordinary update may not."""
     spec, was = new.get("spec", {}), old.get("spec", {})
     errors = _container_count(spec, was) + _deadline(spec, was) + _tolerations(spec, was)
+    if subresource == "ephemeralcontainers":
+        errors += _ephemeral(spec, was)
     if errors:
         return errors
     comparable = _frozen(spec, subresource), _frozen(was, subresource)
@@ -52,6 +54,19 @@ def _container_count(spec: Json, was: Json) -> list[FieldError]:
         for group in ("containers", "initContainers")
         if len(spec.get(group, [])) != len(was.get(group, []))
     ]
+
+
+def _ephemeral(spec: Json, was: Json) -> list[FieldError]:
+    """Debugging containers are added, never taken away or changed."""
+    now, path = {c.get("name"): c for c in spec.get("ephemeralContainers", [])}, "spec.ephemeralContainers"
+    errors = []
+    for old in was.get("ephemeralContainers", []):
+        name = old.get("name")
+        if name not in now:
+            errors.append(prohibited(path, f'existing ephemeral containers "{name}" may not be removed'))
+        elif now[name] != old:
+            errors.append(prohibited(path, f'existing ephemeral containers "{name}" may not be changed'))
+    return errors
 
 
 def _deadline(spec: Json, was: Json) -> list[FieldError]:

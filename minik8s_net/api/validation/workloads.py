@@ -110,7 +110,18 @@ def validate_stateful_set(obj: Json) -> list[FieldError]:
     errors += one_of("spec.updateStrategy", kind, ("OnDelete", "RollingUpdate"))
     rolling = spec.get("updateStrategy", {}).get("rollingUpdate", {})
     errors += not_negative(rolling, "spec.updateStrategy.rollingUpdate", "partition")
-    return errors + _workload(obj)
+    return errors + _workload(_with_claims(obj))
+
+
+def _with_claims(obj: Json) -> Json:
+    """As its pods will be: what `volumeClaimTemplates` names may be mounted. (The claims are judged when made.)"""
+    spec = obj.get("spec", {})
+    template = spec.get("template", {})
+    pod = template.get("spec", {})
+    names = [claim.get("metadata", {}).get("name", "") for claim in spec.get("volumeClaimTemplates", [])]
+    volumes = [volume for volume in pod.get("volumes", []) if volume.get("name") not in names]
+    volumes += [{"name": name, "emptyDir": {}} for name in names]
+    return {**obj, "spec": {**spec, "template": {**template, "spec": {**pod, "volumes": volumes}}}}
 
 
 def validate_daemon_set(obj: Json) -> list[FieldError]:

@@ -48,8 +48,13 @@ def begin(kind: Kind, namespace: str, tree: Json) -> None:
         meta.pop(key, None)
     _drop_empty(meta)
     if not meta.get("name"):
-        prefix = meta.get("generateName") or ""
-        meta["name"] = f"{prefix[:58]}{random_suffix()}" if prefix else ""
+        generate_name(meta)
+
+
+def generate_name(meta: Json) -> None:
+    """A name of generateName and five random characters ("" without a prefix), 63 at the most."""
+    prefix = meta.get("generateName") or ""
+    meta["name"] = f"{prefix[:58]}{random_suffix()}" if prefix else ""
 
 
 def check_update(kind: Kind, namespace: str, name: str, new: Json, old: Json) -> None:

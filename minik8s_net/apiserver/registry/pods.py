@@ -116,6 +116,22 @@ def bound(old: Json, node: str) -> Json:
     return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "nodeName": node}, "status": status}
 
 
+def part_of_pod(new: Json, old: Json, subresource: str) -> Json:
+    """The pod with what the subresource "ephemeralcontainers" or "resize" may change, and nothing else."""
+    spec, wanted = dict(old["spec"]), new.get("spec", {})
+    if subresource == "ephemeralcontainers":
+        spec["ephemeralContainers"] = wanted.get("ephemeralContainers", [])
+    if subresource == "resize":
+        sizes = {c.get("name"): c.get("resources", {}) for c in wanted.get("containers", [])}
+        present = spec["containers"]
+        spec["containers"] = [{**c, "resources": sizes.get(c["name"], c.get("resources", {}))} for c in present]
+    return {**old, "metadata": {**old["metadata"], **_asked(new["metadata"])}, "spec": spec}
+
+
+def _asked(meta: Json) -> Json:
+    return {"resourceVersion": meta["resourceVersion"]} if meta.get("resourceVersion") else {}
+
+
 def qos_class(spec: Json) -> str:
     """https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/"""
     resources = [c.get("resources", {}) for c in (*spec.get("containers", []), *spec.get("initContainers", []))]

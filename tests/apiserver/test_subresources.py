@@ -1,0 +1,98 @@
+"""What is written beside the object: debugging containers, sizes, names made up, fields to select by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from minik8s_net.apiserver.registry import metadata
+
+from .serving import Api, Serving
+
+MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+
+
+@pytest.fixture
+def pod(api: Api, namespace: str) -> str:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    sized = {"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "100m"}}}
+    api.create(path, {"metadata": {"name": "p"}, "spec": {"containers": [sized]}})
+    return f"{path}/p"
+
+
+def test_debugging_containers_are_added_but_never_taken_away(api: Api, pod: str) -> None:
+    debugger = {"name": "debug", "image": "busybox"}
+    patch = {"spec": {"ephemeralContainers": [debugger]}}
+    assert api("PATCH", pod, patch, STRATEGIC).code == 422  # not through the pod itself
+    added = api("PATCH", f"{pod}/ephemeralcontainers", patch, STRATEGIC)
+    assert added.code == 200, added.body
+    assert [c["name"] for c in added.json["spec"]["ephemeralContainers"]] == ["debug"]
+    gone = api("PATCH", f"{pod}/ephemeralcontainers", {"spec": {"ephemeralContainers": []}}, MERGE)
+    assert gone.code == 422 and 'ephemeral containers "debug" may not be removed' in gone.json["message"]
+    changed = {"spec": {"ephemeralContainers": [{**debugger, "image": "alpine"}]}}
+    assert "may not be changed" in api("PATCH", f"{pod}/ephemeralcontainers", changed, MERGE).json["message"]
+
+
+def test_resize_changes_resources_only(api: Api, pod: str) -> None:
+    bigger = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "300m"}}}]}}
+    assert api("PATCH", pod, bigger, STRATEGIC).code == 422
+    both = {"spec": {"containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "300m"}}}]}}
+    resized = api("PATCH", f"{pod}/resize", both, STRATEGIC)
+    (container,) = resized.json["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "300m"} and container["image"] == "nginx"
+    stale = {"metadata": {"resourceVersion": "1"}}
+    assert api("PATCH", f"{pod}/resize", stale, MERGE).code == 409
+
+
+def test_a_made_up_name_that_is_taken_is_thrown_again(
+    api: Api, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thrown = iter(["aaaaa", "aaaaa", "aaaaa", "bbbbb"])
+    monkeypatch.setattr(metadata, "random_suffix", lambda: next(thrown))
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    names = [api.create(path, {"metadata": {"generateName": "x-"}})["metadata"]["name"] for _ in range(2)]
+    assert names == ["x-aaaaa", "x-bbbbb"]
+    monkeypatch.setattr(metadata, "random_suffix", lambda: "aaaaa")
+    assert api("POST", path, {"metadata": {"generateName": "x-"}}).json["reason"] == "AlreadyExists"
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "said"),
+    [
+        ("/api/v1/pods", "spec.x", "field label not supported: spec.x"),
+        ("/api/v1/services", "spec.x", "field label not supported: spec.x"),
+        ("/apis/batch/v1/jobs", "spec.x", 'field label "spec.x" not supported for Job'),
+        ("/apis/apps/v1/deployments", "spec.x", '"spec.x" is not a known field selector: only "metadata.name", '
+                                                '"metadata.namespace"'),
+    ],
+)  # fmt: skip
+def test_fields_nobody_can_select_by(api: Api, path: str, field: str, said: str) -> None:
+    refused = api("GET", f"{path}?fieldSelector={field}%3D1")
+    assert (refused.code, refused.json["message"]) == (400, said)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ({"propagationPolicy": "Sideways"}, 422, 'propagationPolicy: Unsupported value: "Sideways"'),
+        ({"propagationPolicy": "Orphan", "orphanDependents": True}, 422, "cannot be both set"),
+        ({"dryRun": ["Some"]}, 422, 'supported values: "All"'),
+        ({"dryRun": True}, 400, "cannot unmarshal bool into Go struct field DeleteOptions.dryRun of type []string"),
+        ({"preconditions": {"uid": "wrong"}}, 409, "Precondition failed: UID in precondition: wrong"),
+        ({"preconditions": {"resourceVersion": "1"}}, 409, "ResourceVersion in precondition: 1"),
+    ],
+)
+def test_delete_options(api: Api, namespace: str, options: Any, code: int, said: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    api.create(path, {"metadata": {"name": "a"}})
+    refused = api("DELETE", f"{path}/a", options)
+    assert refused.code == code and said in refused.json["message"], refused.body
+    assert api("GET", f"{path}/a").code == 200
+
+
+def test_answers_in_yaml(cluster: Serving, api: Api, pod: str) -> None:
+    answer = api("GET", pod, accept="application/yaml")
+    assert answer.headers["content-type"] == "application/yaml"
+    assert answer.body.startswith(b"kind: Pod\napiVersion: v1\nmetadata:\n  name: p\n")
+    assert api("GET", f"{pod}x", accept="application/yaml").body.startswith(b"kind: Status\n")
