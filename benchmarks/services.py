@@ -1,27 +1,32 @@
-"""How Service rules scale: first load, one Service more, one removed, and a new connection's look-up; both modes.
+"""How Service rules scale: first load, one Service more or less, and what a new connection pays; in both modes.
 
     python -m benchmarks.services [1000 5000]
 
-Runs as root or under `unshare -Urmn`, in namespaces of its own. The look-up is timed by connecting, from the node, to
-a Service whose one endpoint is the node's own listener on loopback: no wire, only rules.
+Runs as root or under `unshare -Urmn`, in namespaces of its own. Each Service has two endpoints. What a connection pays
+is timed by connecting, from the node, to a Service whose one endpoint is the node's own listener: no wire, only rules.
+"The kernel's check" is what the kernel takes to see that a table of this size has no loops: it does so whenever a jump
+is added, and no tool can spare it that.
 """
 
 from __future__ import annotations
 
+import gc
 import socket
-import statistics
 import sys
 import time
+from collections.abc import Callable
+from statistics import median
 
-from minik8s_net.kernel import rtnetlink, sysctl
+from minik8s_net.kernel import nftnl, rtnetlink, sysctl
 from minik8s_net.kernel.ensure import Wanted, ensure
 from minik8s_net.kernel.netns import Netns
-from minik8s_net.proxy.backend import backend
+from minik8s_net.proxy.backend import Backend, backend
 from minik8s_net.proxy.model import Endpoint, Node, ServicePort
 from minik8s_net.proxy.rules import Rules
 
 NODE = Node("node-1", "172.18.1.1")
 LISTENER = "172.18.1.1"
+ROUNDS, CONNECTIONS = 7, 500
 
 
 def service(i: int, endpoints: tuple[Endpoint, ...] = ()) -> ServicePort:
@@ -33,48 +38,80 @@ def service(i: int, endpoints: tuple[Endpoint, ...] = ()) -> ServicePort:
 
 
 def measure(mode: str, count: int) -> None:
-    netns, rules = Netns.anonymous("bench"), backend(mode)
-    wanted = Wanted(links=[rtnetlink.Link("lo")], addresses=[rtnetlink.Address(LISTENER, 32, "lo")])
-    netns.call(ensure, wanted)
-    netns.call(ensure, Wanted(routes=[rtnetlink.Route("10.96.0.0/16", dev="lo")]))
-    netns.call(sysctl.ensure, {"net.ipv4.conf.all.route_localnet": 1})
+    netns, rules = node(), backend(mode)
     server = netns.call(socket.create_server, (LISTENER, 9000), backlog=4096)
     here = (Endpoint(LISTENER, 9000, True),)
     ports = [service(i, here if i in (0, count - 1) else ()) for i in range(count)]
-
-    def load() -> list[Rules]:
-        rendered = [rules.render([port], NODE) for port in ports]
-        rules.write([rules.delta(Rules(), want) for want in (rules.base(NODE), *rendered)])
-        return rendered
-
-    times = {f"load {count}": timed(netns, load)}
+    gc.collect()
+    load = timed(netns, lambda: write_all(rules, ports))
     one = rules.render([service(count + 7)], NODE)
-    times["one more"] = timed(netns, lambda: rules.write([rules.delta(Rules(), one)]))
-    times["one less"] = timed(netns, lambda: rules.write([rules.delta(one, Rules())]))
-    for name, i in (("connect to first", 0), ("connect to last", count - 1)):
-        times[name] = connect(netns, server, ports[i].cluster_ip)
-    print(f"{mode:9}", "  ".join(f"{name} {seconds * 1e3:.3f} ms" for name, seconds in times.items()), flush=True)
+    more, less = [], []
+    for _ in range(ROUNDS):
+        more.append(timed(netns, lambda: rules.write([rules.delta(Rules(), one)])))
+        less.append(timed(netns, lambda: rules.write([rules.delta(one, Rules())])))
+    first, last = connect(netns, server, ports[0].cluster_ip, ports[-1].cluster_ip)
+    print(f"{mode}, {count} Services x 2 endpoints:")
+    print(f"  first load            {load:8.2f} s")
+    print(f"  one Service more      {median(more) * 1e3:8.2f} ms   {the_check(mode, netns)}")
+    print(f"  one Service less      {median(less) * 1e3:8.2f} ms")
+    print(f"  connect to the first  {first * 1e6:8.1f} us")
+    print(f"  connect to the last   {last * 1e6:8.1f} us   {last / first:.2f} of the first", flush=True)
+    rules.close()
     server.close()
     netns.close()
 
 
-def timed(netns: Netns, work: object) -> float:
+def node() -> Netns:
+    """A namespace with the listener's address, and a way for the Services' addresses."""
+    netns = Netns.anonymous("bench")
+    wanted = Wanted(links=[rtnetlink.Link("lo")], addresses=[rtnetlink.Address(LISTENER, 32, "lo")])
+    netns.call(ensure, wanted)
+    netns.call(ensure, Wanted(routes=[rtnetlink.Route("10.96.0.0/16", dev="lo")]))
+    netns.call(sysctl.ensure, {"net.ipv4.conf.all.route_localnet": 1})
+    return netns
+
+
+def write_all(rules: Backend, ports: list[ServicePort]) -> None:
+    rendered = [rules.render([port], NODE) for port in ports]
+    rules.write([rules.delta(Rules(), want) for want in (rules.base(NODE), *rendered)])
+
+
+def the_check(mode: str, netns: Netns) -> str:
+    """How much of that is the kernel's check of the whole table: the least change that makes it check."""
+    if mode != "nftables":
+        return ""
+    taken = []
+    for n in range(ROUNDS):
+        chain = f"service-check-{n}"
+        jump = nftnl.element(socket.inet_aton(f"203.0.113.{n}") + b"\6\0\0\0\0\1\0\0", nftnl.verdict(nftnl.GOTO, chain))
+        messages = [
+            nftnl.new_chain("kube-proxy", chain),
+            nftnl.add_elements("kube-proxy", "service-ips", [jump]),
+        ]
+        connection = netns.call(nftnl.Connection)
+        taken.append(timed(netns, lambda c=connection, m=messages: c.transact(m)))  # type: ignore[misc]
+        connection.close()
+    return f"the kernel's check of the table alone: {median(taken) * 1e3:.2f} ms"
+
+
+def timed(netns: Netns, work: Callable[[], object]) -> float:
     begin = time.perf_counter()
-    netns.call(work)  # type: ignore[arg-type]
+    netns.call(work)
     return time.perf_counter() - begin
 
 
-def connect(netns: Netns, server: socket.socket, address: str, times: int = 500) -> float:
-    """Median seconds of connect()."""
-    taken = []
-    for _ in range(times):
-        client = netns.call(socket.socket)
-        begin = time.perf_counter()
-        client.connect((address, 80))
-        taken.append(time.perf_counter() - begin)
-        server.accept()[0].close()
-        client.close()
-    return statistics.median(taken)
+def connect(netns: Netns, server: socket.socket, *addresses: str) -> list[float]:
+    """Median seconds of connect() to each address, by turns."""
+    taken: dict[str, list[float]] = {address: [] for address in addresses}
+    for _ in range(CONNECTIONS):
+        for address in addresses:
+            client = netns.call(socket.socket)
+            begin = time.perf_counter()
+            client.connect((address, 80))
+            taken[address].append(time.perf_counter() - begin)
+            server.accept()[0].close()
+            client.close()
+    return [median(times) for times in taken.values()]
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def delete_table(table: str) -> Message:
 
 def flush_chain(table: str, name: str) -> Message:
     """Remove all rules of a chain."""
-    return DELRULE, 0, text(1, table) + text(2, name)
+    return DELRULE, 0, _place(table, name)
 
 
 def delete_chain(table: str, name: str) -> Message:
@@ -62,7 +62,12 @@ def delete_chain(table: str, name: str) -> Message:
 def add_rule(table: str, chain: str, expressions: Iterable[bytes], comment: str = "") -> Message:
     """Append a rule."""
     userdata = attr(7, comment_data(comment)) if comment else b""
-    return NEWRULE, CREATE | APPEND, text(1, table) + text(2, chain) + nest(4, *expressions) + userdata
+    return NEWRULE, CREATE | APPEND, _place(table, chain) + nest(4, *expressions) + userdata
+
+
+@functools.lru_cache(64)
+def _place(table: str, name: str) -> bytes:
+    return text(1, table) + text(2, name)
 
 
 def new_anonymous_map(table: str, name: str, number: int, size: int) -> Message:
@@ -71,17 +76,22 @@ def new_anonymous_map(table: str, name: str, number: int, size: int) -> Message:
     A whole name, not the usual `__map%d`: the kernel finds a number for that by reading all sets' names.
     """
     rest = nest(9, be32(1, size)) + be32(10, number) + attr(13, _HOST_ORDER)
-    return NEWSET, CREATE, text(1, table) + text(2, name) + _INTEGER_TO_VERDICT + rest
+    return NEWSET, CREATE, _place(table, name) + _INTEGER_TO_VERDICT + rest
 
 
 def add_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
     """Put elements into a set or map."""
-    return NEWELEMENT, CREATE, text(1, table) + text(2, name) + nest(3, *elements)
+    return NEWELEMENT, CREATE, _place(table, name) + nest(3, *elements)
+
+
+def fill_anonymous_map(table: str, number: int, elements: Iterable[bytes]) -> Message:
+    """By its number: by name, the kernel would walk through all sets of the table."""
+    return NEWELEMENT, CREATE, text(1, table) + nest(3, *elements) + be32(4, number)
 
 
 def delete_elements(table: str, name: str, elements: Iterable[bytes]) -> Message:
     """Take elements out of a set or map. ENOENT if one is not in it."""
-    return DELELEMENT, 0, text(1, table) + text(2, name) + nest(3, *elements)
+    return DELELEMENT, 0, _place(table, name) + nest(3, *elements)
 
 
 def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:

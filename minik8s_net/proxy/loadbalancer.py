@@ -62,8 +62,7 @@ class LoadBalancerController:
         assert service.metadata
         key = (service.metadata.namespace or "", service.metadata.name or "")
         if change.type == "DELETED" or not is_ours(service):
-            self._services.pop(key, None)
-            waiting = self._release(key)
+            waiting = self._release(key) if self._services.pop(key, None) else []
         else:
             self._services[key] = service
             waiting = []

@@ -108,11 +108,12 @@ def _map_name(chain: str) -> str:
 
 
 def _map(name: str, targets: list[str]) -> Iterator[Message]:
-    yield nftnl.new_anonymous_map(TABLE, name, next(_serial) & 0x7FFFFFFF, len(targets))
+    number = next(_serial) & 0x7FFFFFFF
+    yield nftnl.new_anonymous_map(TABLE, name, number, len(targets))
     pairs = enumerate(targets)
     elements = [nftnl.element(struct.pack("=I", i), nftnl.verdict(nftnl.GOTO, target)) for i, target in pairs]
     for start in range(0, len(elements), 200):  # a nested attribute has at most 64 KiB
-        yield nftnl.add_elements(TABLE, name, elements[start : start + 200])
+        yield nftnl.fill_anonymous_map(TABLE, number, elements[start : start + 200])
 
 
 def _expression(name: str, *data: bytes) -> bytes:
@@ -136,7 +137,14 @@ def _load(where: tuple[int, int], length: int) -> bytes:
 
 
 def _compare(value: bytes, negated: bool = False) -> bytes:
-    return _expression("cmp", be32(1, 1), be32(2, int(negated)), nest(3, attr(1, value)))
+    return _before(len(value), negated) + value + bytes(-len(value) % 4)
+
+
+@functools.cache
+def _before(length: int, negated: bool) -> bytes:
+    """All of a comparison but its value, which comes last."""
+    whole = _expression("cmp", be32(1, 1), be32(2, int(negated)), nest(3, attr(1, bytes(length))))
+    return whole[: len(whole) - (length + 3) // 4 * 4]
 
 
 def _address(found: re.Match[str]) -> list[bytes]:
@@ -192,10 +200,14 @@ def _drop(_: re.Match[str]) -> list[bytes]:
 
 
 def _translate_address(found: re.Match[str]) -> list[bytes]:
-    ip, port = socket.inet_aton(found[1]), struct.pack("!H", int(found[2]))
+    ip = _expression("immediate", be32(1, 1), nest(2, attr(1, socket.inet_aton(found[1]))))
+    return [ip, *_to_port(int(found[2]))]
+
+
+@functools.lru_cache
+def _to_port(port: int) -> list[bytes]:
     return [
-        _expression("immediate", be32(1, 1), nest(2, attr(1, ip))),
-        _expression("immediate", be32(1, 2), nest(2, attr(1, port))),
+        _expression("immediate", be32(1, 2), nest(2, attr(1, struct.pack("!H", port)))),
         _expression("nat", be32(1, 1), be32(2, socket.AF_INET), be32(3, 1), be32(5, 2)),
     ]
 
