@@ -71,8 +71,8 @@ class ClusterMagics(Magics):
     @cell_magic("predict")
     def predict_(self, line: str, cell: str) -> Prediction:
         """Commit to an answer before seeing it: `%%predict NAME`, the answer below."""
-        if not line.strip() or not cell.strip():
-            raise Refused("give the prediction a name, and write your answer below: %%predict NAME")
+        if not line.strip() or cell.strip() in ("", "…"):
+            raise Refused("write your answer below the line `%%predict NAME`: believe something first, then look")
         return predict(line.strip(), cell)
 
     @line_magic("reveal")

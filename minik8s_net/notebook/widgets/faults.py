@@ -37,7 +37,7 @@ class Faults(Face):
             if not is_not_found(error):
                 raise
             return {"faults": [], "message": MISSING}
-        injected = {one["name"]: one for one in told["injected"] if one.get("name")}  # hidden ones have no name
+        injected = {one["name"]: one for one in told["injected"] if not one["hidden"]}
         rows = [{**f, "on": f["name"] in injected, "where": _where(injected.get(f["name"]))} for f in told["catalogue"]]
         hidden = len(told["injected"]) - len(injected)
         return {"faults": rows, "message": f"{hidden} hidden faults are at work: find them" if hidden else ""}
