@@ -20,6 +20,7 @@ MINOR = "33"  # of Kubernetes 1: the release lightkube-models is pinned to
 
 
 def version() -> Json:
+    """/version: what we say we are."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     return {
         "major": "1",

@@ -23,6 +23,7 @@ class StatusError(Exception):
         self.code, self.reason, self.message, self.details = code, reason, message, details
 
     def to_status(self) -> Json:
+        """metav1.Status as JSON."""
         status: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
         status["message"] = self.message
         if self.reason:
@@ -44,34 +45,41 @@ def _details(plural: str, group: str, name: str) -> Json:
 
 
 def not_found(plural: str, name: str, group: str = "") -> StatusError:
+    """404 for a named object."""
     message = f'{_qualified(plural, group)} "{name}" not found'
     return StatusError(404, "NotFound", message, _details(plural, group, name))
 
 
 def already_exists(plural: str, name: str, group: str = "") -> StatusError:
+    """409 for a name that is taken."""
     message = f'{_qualified(plural, group)} "{name}" already exists'
     return StatusError(409, "AlreadyExists", message, _details(plural, group, name))
 
 
 def conflict(plural: str, name: str, why: str, group: str = "") -> StatusError:
+    """409 for a change that comes too late, with its reason in words."""
     message = f'Operation cannot be fulfilled on {_qualified(plural, group)} "{name}": {why}'
     return StatusError(409, "Conflict", message, _details(plural, group, name))
 
 
 def bad_request(message: str) -> StatusError:
+    """400 for what cannot be read."""
     return StatusError(400, "BadRequest", message)
 
 
 def is_not_found(error: BaseException) -> bool:
+    """Whether an error is a NotFound Status."""
     return isinstance(error, StatusError) and error.reason == "NotFound"
 
 
 def forbidden(plural: str, name: str, why: str, group: str = "") -> StatusError:
+    """403 from admission, with its reason in words."""
     message = f'{_qualified(plural, group)} "{name}" is forbidden: {why}'
     return StatusError(403, "Forbidden", message, _details(plural, group, name))
 
 
 def unsupported_media_type(message: str = "415: Unsupported Media Type") -> StatusError:
+    """415."""
     return StatusError(415, "UnsupportedMediaType", message)
 
 
@@ -85,10 +93,12 @@ class Go(str):
 
     @classmethod
     def strings(cls, values: list[str], go_type: str = "string") -> Go:
+        """A slice: `[]string{"a", "b"}`."""
         return cls(f"[]{go_type}{{{', '.join(json.dumps(v, ensure_ascii=False) for v in values)}}}")
 
     @classmethod
     def map(cls, values: dict[str, str]) -> Go:
+        """A map in order of its keys: `map[string]string{"a":"b"}`."""
         return cls(
             "map[string]string{"
             + ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(values.items()))
@@ -132,31 +142,38 @@ class FieldError:
         return f"{self.path}: {self.body}"
 
     def to_cause(self) -> Json:
+        """One of a Status' details.causes."""
         return {"reason": f"FieldValue{self.type}", "message": self.body, "field": self.path}
 
 
 def required(path: str, detail: str = "") -> FieldError:
+    """A field that is missing or empty."""
     return FieldError(path, "Required", None, detail)
 
 
 def bad_value(path: str, value: Any, detail: str) -> FieldError:
+    """A field whose value makes no sense."""
     return FieldError(path, "Invalid", value, detail)
 
 
 def unsupported(path: str, value: Any, supported: list[str] | tuple[str, ...]) -> FieldError:
+    """A field whose value is none of those supported."""
     names = ", ".join(json.dumps(s) for s in supported)
     return FieldError(path, "NotSupported", value, f"supported values: {names}" if supported else "")
 
 
 def prohibited(path: str, detail: str) -> FieldError:
+    """A field that may not be set, or not be changed."""
     return FieldError(path, "Forbidden", None, detail)
 
 
 def duplicate(path: str, value: Any) -> FieldError:
+    """A value that stands there already."""
     return FieldError(path, "Duplicate", value)
 
 
 def too_long(path: str, limit: int) -> FieldError:
+    """A field over its limit in bytes."""
     return FieldError(path, "TooLong", None, f"may not be more than {limit} bytes")
 
 

@@ -100,6 +100,7 @@ class Kind:
 
     @property
     def api_version(self) -> str:
+        """`apps/v1`, `v1`: as manifests write it."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
@@ -125,6 +126,7 @@ class Kind:
 
     @property
     def list_kind(self) -> str:
+        """`PodList`."""
         return f"{self.kind}List"
 
     @property

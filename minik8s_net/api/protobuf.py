@@ -233,4 +233,5 @@ def _omit_empty(model: type[Any], tree: Json) -> Json:
 
 
 def field_required(model: type[Any], name: str) -> bool:
+    """Whether a model's field has no default."""
     return schema.fields(model)[name].required

@@ -51,9 +51,11 @@ class LabelSelection:
     requirements: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether these labels fulfil every requirement."""
         return all(r.matches(labels or {}) for r in self.requirements)
 
     def matches_object(self, tree: Json) -> bool:
+        """Whether an object's labels do."""
         return not self.requirements or self.matches(tree.get("metadata", {}).get("labels"))
 
     def __str__(self) -> str:

@@ -100,6 +100,7 @@ def _missing(kind: Kind, tree: Json, errors: list[FieldError]) -> list[FieldErro
 
 
 def name_of(tree: Json) -> str:
+    """metadata.name, "" without one."""
     return str(tree.get("metadata", {}).get("name", ""))
 
 

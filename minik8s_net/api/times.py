@@ -40,10 +40,12 @@ def _same(text: str) -> str:
 
 
 def now() -> str:
+    """The present as metav1.Time."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now_micro() -> str:
+    """The present as MicroTime."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -34,6 +34,7 @@ class Band:
         self._owner: dict[int, str] = {}
 
     def owner(self, number: int) -> str | None:
+        """Who holds an address or port ("namespace/name"), None if it is free."""
         return self._owner.get(number)
 
     def choose(self, owner: str, taken: Sequence[int] = (), seed: str = "") -> int:
@@ -148,16 +149,19 @@ class ServiceAllocator:
 
 # -- what a type needs ------------------------------------------------------------------------------------------------
 def needs_cluster_ip(spec: Json) -> bool:
+    """Whether a Service spec gets addresses: not headless, not ExternalName."""
     return bool(spec.get("type", "ClusterIP") != "ExternalName")
 
 
 def needs_node_port(spec: Json) -> bool:
+    """Whether a Service spec gets node ports."""
     if spec.get("type") == "LoadBalancer":
         return bool(spec.get("allocateLoadBalancerNodePorts", True))
     return bool(spec.get("type") == "NodePort")
 
 
 def needs_health_check_port(spec: Json) -> bool:
+    """Whether a Service spec gets a health check node port: LoadBalancer, Local."""
     return bool(spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local")
 
 

@@ -119,6 +119,7 @@ def many(kind: Kind, versions: Sequence[Version], form: Form, meta: Json) -> byt
 
 
 def table(kind: Kind, versions: Sequence[Version], form: Form, meta: Json) -> Json:
+    """A metav1.Table of `versions`; `meta` is its ListMeta."""
     from ..api import tables
 
     made: Json = tables.table(kind, [version.tree for version in versions], include_object=form.include_object)

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 class Verbs(Protocol):
     """Whoever answers below VERBS."""
 
-    async def answer(self, request: Request, user: User) -> Response: ...
+    async def answer(self, request: Request, user: User) -> Response:
+        """The response to `POST /minik8s/v1/VERB`. Raises StatusError."""
 
 
 class App:
@@ -72,6 +73,7 @@ class App:
             return answers.status(StatusError(500, "InternalError", message))
 
     def user(self, authorization: str) -> User | None:
+        """Who sends this Authorization header; None for a token nobody issued."""
         scheme, _, token = authorization.partition(" ")
         return self.tokens.authenticate(token.strip()) if scheme.lower() == "bearer" else None
 
@@ -133,4 +135,5 @@ class App:
 
 
 def unauthorized() -> StatusError:
+    """401, as a real server words it."""
     return StatusError(401, "Unauthorized", "Unauthorized")

@@ -40,6 +40,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def too_large() -> StatusError:
+    """413 for a body over LIMIT bytes."""
     return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
 
 
@@ -63,6 +64,7 @@ async def read(request: Request) -> bytes:
 
 
 def media_type(request: Request) -> str:
+    """The Content-Type without parameters, lower case; JSON where there is none."""
     return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
 
@@ -112,6 +114,7 @@ def _check_size(body: bytes) -> None:
 
 
 def from_yaml(body: bytes) -> Any:
+    """A tree of plain JSON values. Raises StatusError 400."""
     try:
         _check_size(body)
         tree = yaml.load(body, _Loader)

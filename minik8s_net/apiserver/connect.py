@@ -25,10 +25,13 @@ STREAMED = ("exec", "attach", "portforward")
 
 
 class Connect:
+    """Requests that end at a pod: logs, exec, attach, port-forward and proxy."""
+
     def __init__(self, registry: Registry, kubelets: Kubelets) -> None:
         self.registry, self.kubelets = registry, kubelets
 
     def handles(self, target: Target) -> bool:
+        """Whether a target is one of those."""
         return target.subresource in ("log", "proxy", *STREAMED)
 
     async def answer(self, request: Request, target: Target, query: Query) -> Response:

@@ -32,6 +32,7 @@ async def chunks(descriptor: int, until: asyncio.Future[bytes] | None = None) ->
 
 
 async def read_all(descriptor: int) -> bytes:
+    """Everything up to the end of file, in bytes."""
     return b"".join([chunk async for chunk in chunks(descriptor)])
 
 

@@ -26,6 +26,7 @@ _PREVIOUS = "minik8s.io/previous-context"  # in our context's extensions: what `
 
 
 def context_name(cluster: str) -> str:
+    """The context `up` adds for a cluster: `minik8s-NAME`."""
     return f"minik8s-{cluster}"
 
 

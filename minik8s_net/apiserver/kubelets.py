@@ -27,11 +27,13 @@ class LogOptions:
 class Kubelets(Protocol):
     """All nodes' kubelets behind one face. Raise api.errors.StatusError in Kubernetes' words."""
 
-    def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]: ...
+    def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """The lines of a container's log, as bytes. Raises StatusError."""
 
     async def exec(
         self, namespace: str, pod: str, container: str | None, command: list[str], *, tty: bool, stdin: bool
-    ) -> ExecStreams: ...
+    ) -> ExecStreams:
+        """A process started inside a container, as descriptors. Raises StatusError."""
 
     async def dial(self, namespace: str, pod: str, port: int) -> socket.socket:
         """A connected TCP socket to the pod, opened from its node's namespace (as the kubelet would)."""

@@ -33,22 +33,27 @@ class Pki:
 
     @property
     def ca(self) -> Path:
+        """The CA's certificate (PEM)."""
         return self.root / "ca.crt"
 
     @property
     def certificate(self) -> Path:
+        """The server's certificate (PEM)."""
         return self.root / "apiserver.crt"
 
     @property
     def key(self) -> Path:
+        """The server's key (PEM, 0600)."""
         return self.root / "apiserver.key"
 
     @property
     def service_account_key(self) -> Path:
+        """The key that signs ServiceAccounts' tokens (PEM, 0600)."""
         return self.root / "sa.key"
 
     @property
     def admin_token(self) -> Path:
+        """The administrator's bearer token (0600)."""
         return self.root / "admin.token"
 
     @property
@@ -57,6 +62,7 @@ class Pki:
         return self.root / "port"
 
     def server_context(self) -> ssl.SSLContext:
+        """TLS as the server speaks it."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context

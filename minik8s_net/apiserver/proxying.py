@@ -50,6 +50,7 @@ async def answer(registry: Registry, kubelets: Kubelets, request: Request, targe
 
 
 def unavailable(message: str) -> StatusError:
+    """503: nobody answers there."""
     return StatusError(503, "ServiceUnavailable", message)
 
 

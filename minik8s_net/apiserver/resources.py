@@ -48,6 +48,7 @@ class Resources:
         self.registry = registry
 
     async def answer(self, request: Request, target: Target, query: Query) -> Response:
+        """The response to a request about stored objects. Raises StatusError."""
         if not target.kind.storable or target.subresource not in SUBRESOURCES:
             raise not_served() if target.kind.storable else method_not_allowed()
         verbs: dict[tuple[str, bool], Callable[..., Response]] = {
@@ -73,10 +74,12 @@ class Resources:
 
     # -- reading -----------------------------------------------------------------------------------------------
     def get(self, target: Target, query: Query, form: answers.Form) -> Response:
+        """200 with one object."""
         version = self.registry.read(target.kind, target.namespace, target.name)
         return answers.json(answers.one(target.kind, version, form))
 
     def list(self, target: Target, query: Query, form: answers.Form) -> Response:
+        """200 with a list or Table, whole or a page of it."""
         kind = target.kind
         query.check_list(watch=False)
         selection = Selection.of(kind, query)
@@ -100,12 +103,14 @@ class Resources:
 
     # -- writing -----------------------------------------------------------------------------------------------
     def create(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        """201 with the object as stored."""
         options = query.write_options("CreateOptions", body.agent)
         tree = bodies.decode(target.kind, body.data, body.media, options)
         version = self.registry.create_tree(target.kind, target.namespace, tree, options)
         return self._written(target.kind, version, form, 201, options)
 
     def update(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        """200 with the object as stored."""
         options = query.write_options("UpdateOptions", body.agent)
         tree = bodies.decode(target.kind, body.data, body.media, options)
         version = self.registry.update_tree(
@@ -114,6 +119,7 @@ class Resources:
         return self._written(target.kind, version, form, 200, options)
 
     def patch(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        """200 with the object as stored; 201 where an apply has created it."""
         options = query.write_options("PatchOptions")
         if body.media != patching.APPLY:
             if "force" in query.values:
@@ -137,6 +143,7 @@ class Resources:
 
     # -- deleting ----------------------------------------------------------------------------------------------
     def delete(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        """200 with a Status, or with the object where its end is still to come."""
         kind, options = target.kind, delete_options(query, body.data, body.media)
         version, gone = self.registry.delete_tree(kind, target.namespace, target.name, options)
         if gone and not self.registry.strategy(kind).returns_object:
@@ -144,6 +151,7 @@ class Resources:
         return answers.json(answers.one(kind, version, form))
 
     def delete_all(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+        """200 with the list of what was chosen."""
         kind, options = target.kind, delete_options(query, body.data, body.media)
         if "deletecollection" not in kind.verbs or (kind.namespaced and not target.namespace):
             raise method_not_allowed()

@@ -36,6 +36,7 @@ class Selection:
         return self.fields is None or self.fields(version.tree)
 
     def filter(self, versions: Sequence[Version]) -> Sequence[Version]:
+        """Those of `versions` that are meant, in their order."""
         if self.labels is None and self.fields is None:
             return versions
         return [version for version in versions if version in self]

@@ -76,6 +76,7 @@ class ApiServer:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leaves the process' signal handlers alone."""
         yield
 
 

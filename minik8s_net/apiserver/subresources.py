@@ -29,13 +29,17 @@ MAX_TOKEN_SECONDS, MIN_TOKEN_SECONDS = 2**32, 600
 
 
 class Subresources:
+    """scale, eviction, binding and token requests."""
+
     def __init__(self, registry: Registry, tokens: Tokens) -> None:
         self.registry, self.tokens = registry, tokens
 
     def handles(self, target: Target) -> bool:
+        """Whether a target is one of those."""
         return target.subresource in ("scale", "eviction", "binding", "token") or target.kind.plural == "bindings"
 
     async def answer(self, request: Request, target: Target, query: Query) -> Response:
+        """The response. Raises StatusError."""
         body, media = await bodies.read(request), bodies.media_type(request)
         if target.subresource == "scale":
             return self._scale(request, target, query, body, media)
@@ -154,6 +158,7 @@ def scale_of(version: Version) -> Json:
 
 
 def replicas_in(scale: Any) -> int:
+    """spec.replicas of a Scale. Raises StatusError 400."""
     replicas = scale.get("spec", {}).get("replicas", 0) if isinstance(scale, dict) else None
     if type(replicas) is not int:
         raise bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')

@@ -41,10 +41,12 @@ class Target:
 
 
 def not_served() -> StatusError:
+    """404 for a path nobody serves."""
     return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
 def method_not_allowed() -> StatusError:
+    """405."""
     message = "the server does not allow this method on the requested resource"
     return StatusError(405, "MethodNotAllowed", message)
 
@@ -80,9 +82,11 @@ class Query:
         self.values = parse_qs(raw.decode(errors="replace"), keep_blank_values=True)
 
     def text(self, name: str) -> str:
+        """The first value of a parameter, "" without one."""
         return self.values.get(name, [""])[0]
 
     def all(self, name: str) -> list[str]:
+        """Every value of a parameter."""
         return self.values.get(name, [])
 
     def flag(self, name: str) -> bool:
@@ -90,6 +94,7 @@ class Query:
         return name in self.values and self.text(name).lower() not in ("0", "f", "false")
 
     def number(self, name: str) -> int | None:
+        """A decimal number, None without one. Raises StatusError 400."""
         text = self.text(name)
         if not text:
             return None

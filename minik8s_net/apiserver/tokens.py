@@ -35,6 +35,7 @@ class User:
     extra: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> Json:
+        """authentication.k8s.io/v1 UserInfo."""
         info: Json = {
             "username": self.name,
             "uid": self.uid,

@@ -174,6 +174,7 @@ def line(kind: str, body: bytes) -> bytes:
 
 
 def is_watch(request: Request, query: Query) -> bool:
+    """Whether a request asks for a stream of changes."""
     return request.method == "GET" and query.flag("watch")
 
 

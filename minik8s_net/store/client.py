@@ -32,7 +32,8 @@ class Change(Generic[R]):
 class Client(Protocol):
     """Reads are typed (`Pod`), writes are JSON trees as in a manifest (a typed object's `.to_dict()` will do)."""
 
-    def get(self, kind: type[R], name: str, namespace: str | None = None) -> R: ...
+    def get(self, kind: type[R], name: str, namespace: str | None = None) -> R:
+        """The object. Raises StatusError NotFound."""
 
     def find(self, kind: type[R], name: str, namespace: str | None = None) -> R | None:
         """As `get`, but None where there is none."""
@@ -40,7 +41,8 @@ class Client(Protocol):
     def list(self, kind: type[R], namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[R]:
         """All (or one namespace's) objects, with all of `labels`, ordered by namespace and name."""
 
-    def create(self, kind: type[R], obj: Json) -> R: ...
+    def create(self, kind: type[R], obj: Json) -> R:
+        """The object as stored. Raises StatusError."""
 
     def replace(self, kind: type[R], obj: Json, *, subresource: str | None = None) -> R:
         """Conflict if obj's metadata.resourceVersion is given and stale."""

@@ -40,9 +40,11 @@ class EventRecorder:
         self._known: OrderedDict[tuple[str, ...], tuple[str, int]] = OrderedDict()
 
     def normal(self, about: Resource, reason: str, message: str, field_path: str = "") -> None:
+        """Something that should be so has happened to `about`."""
         self._record(about, "Normal", reason, message, field_path)
 
     def warning(self, about: Resource, reason: str, message: str, field_path: str = "") -> None:
+        """Something is wrong with `about`."""
         self._record(about, "Warning", reason, message, field_path)
 
     def _record(self, about: Any, kind: str, reason: str, message: str, field_path: str) -> None:

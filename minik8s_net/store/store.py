@@ -120,6 +120,7 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------------------------
     def get(self, resource: str, namespace: str, name: str) -> Version | None:
+        """The present version, None if there is none. (Cluster-scoped: namespace "".)"""
         return self._objects.get(resource, {}).get((namespace, name))
 
     def resources(self) -> list[str]:

@@ -20,6 +20,7 @@ DEFAULTS: dict[tuple[str, str], Defaulter] = {
 
 
 def apply(kind: Kind, tree: Json) -> Json:
+    """Fills in `tree`, in place, by its kind; returns it."""
     if defaulter := DEFAULTS.get((kind.group, kind.kind)):
         defaulter(tree)
     return tree

@@ -67,6 +67,7 @@ def default_network_policy(policy: Json) -> None:
 
 
 def default_endpoint_slice(piece: Json) -> None:
+    """Ports get a name, a protocol."""
     for port in piece.get("ports") or []:
         fill(port, name="", protocol="TCP")
     if piece.get("endpoints") is None:
@@ -74,12 +75,14 @@ def default_endpoint_slice(piece: Json) -> None:
 
 
 def default_endpoints(endpoints: Json) -> None:
+    """Ports get a protocol."""
     for subset in endpoints.get("subsets", []):
         for port in subset.get("ports", []):
             fill(port, protocol="TCP")
 
 
 def default_ingress_class(obj: Json) -> None:
+    """A parameters reference is cluster-wide unless it says otherwise."""
     if parameters := obj.get("spec", {}).get("parameters"):
         fill(parameters, scope="Cluster")
 

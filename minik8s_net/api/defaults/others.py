@@ -29,20 +29,24 @@ def default_secret(obj: Json) -> None:
 
 
 def default_claim(obj: Json) -> None:
+    """A PersistentVolumeClaim: a file system, pending."""
     fill(obj.setdefault("spec", {}), volumeMode="Filesystem")
     fill(obj.setdefault("status", {}), phase="Pending")
 
 
 def default_volume(obj: Json) -> None:
+    """A PersistentVolume: a file system, kept, pending."""
     fill(obj.setdefault("spec", {}), volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
     fill(obj.setdefault("status", {}), phase="Pending")
 
 
 def default_storage_class(obj: Json) -> None:
+    """Volumes are deleted with their claim and bound at once."""
     fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
 
 
 def default_binding(obj: Json) -> None:
+    """RBAC: the API groups of role and subjects."""
     role = obj.get("roleRef")
     if isinstance(role, dict):
         fill(role, apiGroup="rbac.authorization.k8s.io")
@@ -52,6 +56,7 @@ def default_binding(obj: Json) -> None:
 
 
 def default_autoscaler(obj: Json) -> None:
+    """At least one replica; 80 % of the CPU where no metric is named (v2)."""
     spec = obj.setdefault("spec", {})
     fill(spec, minReplicas=1)
     if obj.get("apiVersion") == "autoscaling/v2" and not spec.get("metrics"):

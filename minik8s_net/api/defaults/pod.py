@@ -18,6 +18,7 @@ def fill(tree: Json, **values: Any) -> None:
 
 
 def default_pod(pod: Json) -> None:
+    """A pod's own and its containers' defaults."""
     spec = pod.setdefault("spec", {})
     default_spec(spec)
     for container in (*spec.get("containers", []), *spec.get("initContainers", [])):
@@ -49,6 +50,7 @@ def default_spec(spec: Json) -> None:
 
 
 def containers(spec: Json) -> Iterator[Json]:
+    """Every container of a pod spec, of all three kinds."""
     for field in ("initContainers", "containers", "ephemeralContainers"):
         yield from spec.get(field, [])
 

@@ -11,6 +11,7 @@ Json = dict[str, Any]
 
 
 def default_deployment(obj: Json) -> None:
+    """One replica, a rolling update by quarters, ten revisions, ten minutes."""
     spec = obj.setdefault("spec", {})
     default_template(spec)
     fill(spec, replicas=1, strategy={}, revisionHistoryLimit=10, progressDeadlineSeconds=600)
@@ -22,6 +23,7 @@ def default_deployment(obj: Json) -> None:
 
 
 def default_replica_set(obj: Json) -> None:
+    """One replica; labels from its template."""
     spec = obj.setdefault("spec", {})
     default_template(spec)
     fill(spec, replicas=1)
@@ -38,6 +40,7 @@ def default_replication_controller(obj: Json) -> None:
 
 
 def default_stateful_set(obj: Json) -> None:
+    """One replica, in order, a rolling update; its claims' defaults."""
     spec = obj.setdefault("spec", {})
     default_template(spec)
     fill(spec, replicas=1, podManagementPolicy="OrderedReady", revisionHistoryLimit=10, updateStrategy={})
@@ -55,6 +58,7 @@ def default_stateful_set(obj: Json) -> None:
 
 
 def default_daemon_set(obj: Json) -> None:
+    """A rolling update, one node at a time."""
     spec = obj.setdefault("spec", {})
     default_template(spec)
     fill(spec, revisionHistoryLimit=10, updateStrategy={})
@@ -71,6 +75,7 @@ def default_job(obj: Json) -> None:
 
 
 def default_job_spec(spec: Json) -> None:
+    """One completion, six tries, not suspended."""
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
@@ -95,6 +100,7 @@ def default_job_spec(spec: Json) -> None:
 
 
 def default_cron_job(obj: Json) -> None:
+    """Runs may overlap; three successes and one failure are kept."""
     spec = obj.setdefault("spec", {})
     fill(spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
     template = spec.setdefault("jobTemplate", {})

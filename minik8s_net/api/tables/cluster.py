@@ -14,6 +14,7 @@ NODE_WIDE = ("Internal-IP", "External-IP", "OS-Image", "Kernel-Version", "Contai
 
 
 def node_cells(node: Json, now: datetime) -> list[Any]:
+    """`kubectl get nodes`."""
     info = node.get("status", {}).get("nodeInfo", {})
     ready = condition(node, "Ready").get("status")
     state = "Ready" if ready == "True" else "NotReady" if ready else "Unknown"
@@ -30,6 +31,7 @@ def node_cells(node: Json, now: datetime) -> list[Any]:
 
 
 def namespace_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get namespaces`."""
     return [name_of(obj), obj.get("status", {}).get("phase", ""), age_of(obj, now)]
 
 
@@ -52,32 +54,39 @@ def event_cells(event: Json, now: datetime) -> list[Any]:
 
 
 def config_map_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get configmaps`."""
     return [name_of(obj), len(obj.get("data", {})) + len(obj.get("binaryData", {})), age_of(obj, now)]
 
 
 def secret_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get secrets`."""
     return [name_of(obj), obj.get("type", ""), len(obj.get("data", {})), age_of(obj, now)]
 
 
 def account_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get serviceaccounts`."""
     return [name_of(obj), len(obj.get("secrets", [])), age_of(obj, now)]
 
 
 def lease_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get leases`."""
     return [name_of(obj), obj.get("spec", {}).get("holderIdentity", ""), age_of(obj, now)]
 
 
 def budget_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get poddisruptionbudgets`."""
     spec, status = obj.get("spec", {}), obj.get("status", {})
     limits = [str(spec.get(f, "N/A")) for f in ("minAvailable", "maxUnavailable")]
     return [name_of(obj), *limits, status.get("disruptionsAllowed", 0), age_of(obj, now)]
 
 
 def role_cells(obj: Json, _: datetime) -> list[Any]:
+    """`kubectl get roles`."""
     return [name_of(obj), obj.get("metadata", {}).get("creationTimestamp", "")]
 
 
 def role_binding_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get rolebindings`."""
     role = obj.get("roleRef", {})
     by_kind: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
     for subject in obj.get("subjects", []):
@@ -88,6 +97,7 @@ def role_binding_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def claim_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get persistentvolumeclaims`."""
     spec, status = obj.get("spec", {}), obj.get("status", {})
     modes = ",".join("".join(c for c in m if c.isupper()) for m in status.get("accessModes", []))
     return [name_of(obj), status.get("phase", ""), spec.get("volumeName", ""),

@@ -24,6 +24,7 @@ class Column:
 
 
 def wide(name: str) -> Column:
+    """A column that only `-o wide` shows."""
     return Column(name, priority=1)
 
 
@@ -32,6 +33,7 @@ AGE = Column("Age", description="The time since the object was created.")
 
 
 def definitions(columns: list[Column]) -> list[Json]:
+    """metav1.TableColumnDefinitions of these columns."""
     return [
         {
             "name": c.name,
@@ -54,14 +56,17 @@ def columns(*names: str, also: tuple[str, ...] = ()) -> list[Column]:
 
 
 def name_of(obj: Json) -> str:
+    """metadata.name."""
     return str(obj.get("metadata", {}).get("name", ""))
 
 
 def age_of(obj: Json, now: datetime) -> str:
+    """The time since its creation, as kubectl prints ages."""
     return times.age(obj.get("metadata", {}).get("creationTimestamp"), now)
 
 
 def labels(values: dict[str, str] | None) -> str:
+    """A selector's labels as `a=b,c=d`, `<none>` without any."""
     return ",".join(f"{k}={v}" for k, v in sorted(values.items())) if values else NONE
 
 
@@ -79,4 +84,5 @@ def container_cells(template: Json) -> tuple[str, str]:
 
 
 def condition(obj: Json, kind: str) -> Json:
+    """The status condition of a type, {} without one."""
     return next((c for c in obj.get("status", {}).get("conditions", []) if c.get("type") == kind), {})

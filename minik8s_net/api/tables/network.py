@@ -13,6 +13,7 @@ LONGEST = 16  # of a load balancer's address list, unless wide
 
 
 def service_cells(service: Json, now: datetime) -> list[Any]:
+    """`kubectl get services`."""
     spec = service.get("spec", {})
     address = spec.get("clusterIP") or NONE
     ports = ",".join(_port(p) for p in spec.get("ports", [])) or NONE
@@ -40,6 +41,7 @@ def _external(service: Json) -> str:
 
 
 def slice_cells(piece: Json, now: datetime) -> list[Any]:
+    """`kubectl get endpointslices`."""
     ports = [str(p.get("port", "*")) for p in piece.get("ports") or []]
     addresses = [a for e in piece.get("endpoints") or [] for a in e.get("addresses", [])]
     return [name_of(piece), piece.get("addressType", ""), _short(ports, "<unset>"), _short(addresses, "<unset>"),
@@ -52,6 +54,7 @@ def _short(items: list[str], empty: str) -> str:
 
 
 def endpoints_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get endpoints`."""
     found = []
     for subset in obj.get("subsets", []):
         for address in subset.get("addresses", []):
@@ -61,10 +64,12 @@ def endpoints_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def policy_cells(policy: Json, now: datetime) -> list[Any]:
+    """`kubectl get networkpolicies`."""
     return [name_of(policy), selector(policy.get("spec", {}).get("podSelector")), age_of(policy, now)]
 
 
 def ingress_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get ingresses`."""
     spec = obj.get("spec", {})
     hosts = [r["host"] for r in spec.get("rules", []) if r.get("host")]
     points = obj.get("status", {}).get("loadBalancer", {}).get("ingress", [])

@@ -21,10 +21,12 @@ POD_COLUMNS = columns(
 
 
 def finished(kind: str, obj: Json) -> bool:
+    """Whether an object is a pod that has ended."""
     return kind == "Pod" and obj.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def pod_cells(pod: Json, now: datetime) -> list[Any]:
+    """`kubectl get pods`."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
     restartable = {c.get("name") for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"}
     counted = [s for s in status.get("initContainerStatuses", []) if s.get("name") in restartable]

@@ -30,6 +30,7 @@ def _number(obj: Json, name: str) -> int:
 
 
 def deployment_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get deployments`."""
     spec = obj.get("spec", {})
     ready = f"{_number(obj, 'readyReplicas')}/{spec.get('replicas', 1)}"
     return [name_of(obj), ready, _number(obj, "updatedReplicas"), _number(obj, "availableReplicas"), age_of(obj, now),
@@ -37,6 +38,7 @@ def deployment_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def replica_set_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get replicasets`, and replicationcontrollers."""
     spec = obj.get("spec", {})
     wanted = spec.get("selector")
     shown = labels(wanted) if obj.get("kind") == "ReplicationController" else selector(wanted)
@@ -45,11 +47,13 @@ def replica_set_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def stateful_set_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get statefulsets`."""
     ready = f"{_number(obj, 'readyReplicas')}/{obj.get('spec', {}).get('replicas', 1)}"
     return [name_of(obj), ready, age_of(obj, now), *_template(obj)]
 
 
 def daemon_set_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get daemonsets`."""
     spec = obj.get("spec", {})
     counts = (
         "desiredNumberScheduled",
@@ -64,6 +68,7 @@ def daemon_set_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def job_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get jobs`."""
     spec, status = obj.get("spec", {}), obj.get("status", {})
     wanted, parallel = spec.get("completions"), spec.get("parallelism", 0)
     done = f"{_number(obj, 'succeeded')}/{wanted}"
@@ -86,6 +91,7 @@ def _job_status(obj: Json) -> str:
 
 
 def cron_job_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get cronjobs`."""
     spec, status = obj.get("spec", {}), obj.get("status", {})
     last = times.age(status["lastScheduleTime"], now) if status.get("lastScheduleTime") else NONE
     template = spec.get("jobTemplate", {}).get("spec", {})
@@ -95,6 +101,7 @@ def cron_job_cells(obj: Json, now: datetime) -> list[Any]:
 
 
 def revision_cells(obj: Json, now: datetime) -> list[Any]:
+    """`kubectl get controllerrevisions`."""
     owners = obj.get("metadata", {}).get("ownerReferences", [])
     owner = next((o for o in owners if o.get("controller")), None)
     group = str(owner.get("apiVersion", "")).rpartition("/")[0] if owner else ""

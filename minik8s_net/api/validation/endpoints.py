@@ -16,6 +16,7 @@ MAX_ADDRESSES, MAX_ENDPOINTS, MAX_PORTS = 100, 1000, 20000
 
 
 def validate_endpoint_slice(piece: Json) -> list[FieldError]:
+    """Address type, endpoints (at most 1000), ports (at most 100)."""
     kind = piece.get("addressType", "")
     if not kind:
         errors = [required("addressType")]
@@ -80,12 +81,14 @@ def _ports(ports: list[Json]) -> list[FieldError]:
 
 
 def validate_slice_change(new: Json, old: Json) -> list[FieldError]:
+    """The address type stays."""
     if new.get("addressType") != old.get("addressType"):
         return [bad_value("addressType", new.get("addressType", ""), "field is immutable")]
     return []
 
 
 def validate_endpoints(obj: Json) -> list[FieldError]:
+    """Subsets: addresses and ports."""
     errors: list[FieldError] = []
     for i, subset in enumerate(obj.get("subsets", [])):
         path = f"subsets[{i}]"

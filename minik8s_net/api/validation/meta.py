@@ -22,6 +22,7 @@ OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def validate_metadata(kind: Kind, tree: Json) -> list[FieldError]:
+    """ObjectMeta of a new object: name, namespace, labels, annotations, owners, finalizers."""
     metadata = tree.get("metadata", {})
     errors: list[FieldError] = []
     rule = NAME_RULES.get(kind.kind, names.dns_subdomain)
@@ -67,6 +68,7 @@ def validate_decorations(metadata: Json, path: str) -> list[FieldError]:
 
 
 def validate_labels(labels: dict[str, str], path: str) -> list[FieldError]:
+    """Keys and values of a label map at `path`."""
     errors: list[FieldError] = []
     for key, value in labels.items():
         errors += [bad_value(path, key, e) for e in names.qualified_name(key)]
@@ -113,6 +115,7 @@ def validate_metadata_update(kind: Kind, new: Json, old: Json) -> list[FieldErro
 
 
 def one_of(path: str, value: Any, supported: tuple[str, ...]) -> list[FieldError]:
+    """An error unless `value` is supported."""
     return [] if value in supported else [unsupported(path, value, supported)]
 
 

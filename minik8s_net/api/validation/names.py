@@ -110,6 +110,7 @@ def qualified_name(value: str) -> list[str]:
 
 
 def label_value(value: str) -> list[str]:
+    """At most 63 characters of a label's value."""
     errors = _too_long(value, 63)
     if not re.fullmatch(_VALUE, value):
         message = (
@@ -121,6 +122,7 @@ def label_value(value: str) -> list[str]:
 
 
 def port_number(value: Any) -> list[str]:
+    """1 to 65535."""
     return [] if isinstance(value, int) and 1 <= value <= 65535 else [PORT_RANGE]
 
 
@@ -139,10 +141,12 @@ def port_name(value: str) -> list[str]:
 
 
 def port_or_name(value: int | str) -> list[str]:
+    """A port's number or its IANA name."""
     return port_number(value) if isinstance(value, int) else port_name(value)
 
 
 def config_key(value: str) -> list[str]:
+    """A key of a ConfigMap or Secret."""
     errors = _too_long(value, 253)
     if not re.fullmatch(_CONFIG_KEY, value):
         message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
@@ -160,6 +164,7 @@ def env_name(value: str) -> list[str]:
 
 
 def ip(value: str) -> list[str]:
+    """An IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -168,6 +173,7 @@ def ip(value: str) -> list[str]:
 
 
 def cidr(value: str) -> list[str]:
+    """An address and a prefix length."""
     if "/" in value:
         try:
             ipaddress.ip_network(value, strict=False)

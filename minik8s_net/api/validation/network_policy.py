@@ -15,6 +15,7 @@ POLICY_TYPES = ("Ingress", "Egress")
 
 
 def validate_network_policy(policy: Json) -> list[FieldError]:
+    """Selectors, ports and peers of both directions."""
     spec = policy.get("spec", {})
     errors = validate_selector(spec.get("podSelector", {}), "spec.podSelector")
     for direction, peers in (("ingress", "from"), ("egress", "to")):

@@ -33,6 +33,7 @@ SECRET_KEYS = {
 
 
 def validate_node(node: Json) -> list[FieldError]:
+    """Taints, and the pods' ranges."""
     errors: list[FieldError] = []
     seen: set[tuple[str, str]] = set()
     spec = node.get("spec", {})
@@ -52,6 +53,7 @@ def validate_node(node: Json) -> list[FieldError]:
 
 
 def validate_event(event: Json) -> list[FieldError]:
+    """An Event lives in the namespace of what it is about."""
     involved = event.get("involvedObject") or event.get("regarding") or {}
     mine, theirs = event.get("metadata", {}).get("namespace"), involved.get("namespace", "")
     if theirs and theirs != mine:
@@ -62,6 +64,7 @@ def validate_event(event: Json) -> list[FieldError]:
 
 
 def validate_config_map(obj: Json) -> list[FieldError]:
+    """Keys, and 1 MiB at the most."""
     data, binary = obj.get("data", {}), obj.get("binaryData", {})
     errors: list[FieldError] = []
     size = sum(len(v.encode()) for v in data.values()) + sum(len(base64.b64decode(v)) for v in binary.values())
@@ -73,6 +76,7 @@ def validate_config_map(obj: Json) -> list[FieldError]:
 
 
 def validate_secret(obj: Json) -> list[FieldError]:
+    """Keys, size, and what its type asks for."""
     data = obj.get("data", {})
     errors = [bad_value(f"data[{k}]", k, e) for k in data for e in names.config_key(k)]
     if sum(len(base64.b64decode(v)) for v in data.values()) > MAX_DATA:
@@ -108,6 +112,7 @@ def _secret_change(new: Json, old: Json) -> list[FieldError]:
 
 
 def validate_lease(obj: Json) -> list[FieldError]:
+    """Durations that make sense."""
     spec = obj.get("spec", {})
     seconds = spec.get("leaseDurationSeconds")
     errors = []

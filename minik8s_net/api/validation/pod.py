@@ -18,10 +18,12 @@ EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def validate_pod(pod: Json) -> list[FieldError]:
+    """A Pod."""
     return validate_spec(pod.get("spec", {}), "spec")
 
 
 def validate_pod_template_object(obj: Json) -> list[FieldError]:
+    """The kind PodTemplate."""
     return validate_template(obj.get("template", {}), "template")
 
 
@@ -38,6 +40,7 @@ def validate_template(template: Json, path: str) -> list[FieldError]:
 
 
 def validate_spec(spec: Json, path: str) -> list[FieldError]:
+    """A PodSpec at `path`."""
     volumes, errors = validate_volumes(spec.get("volumes", []), f"{path}.volumes")
     rules = ContainerRules(volumes, bool(spec.get("hostNetwork")), spec.get("restartPolicy", ""))
     errors += validate_containers(spec, path, rules)

@@ -17,6 +17,7 @@ MAX_AFFINITY_SECONDS = 86400
 
 
 def validate_service(service: Json) -> list[FieldError]:
+    """Type, ports, addresses, affinity and policies of a Service."""
     spec = service.get("spec", {})
     kind = spec.get("type", "")
     errors = _ports_given(spec)

@@ -41,6 +41,7 @@ def _workload(obj: Json, restart_policies: tuple[str, ...] = ("Always",)) -> lis
 
 
 def validate_deployment(obj: Json) -> list[FieldError]:
+    """Selector, template, strategy."""
     spec = obj.get("spec", {})
     errors = _workload(obj)
     strategy = spec.get("strategy", {})
@@ -75,6 +76,7 @@ def _rolling(rolling: Json, path: str) -> list[FieldError]:
 
 
 def count_or_percent(value: int | str, path: str) -> list[FieldError]:
+    """A number from 0, or `50%`."""
     if isinstance(value, int):
         return [bad_value(path, value, "must be greater than or equal to 0")] if value < 0 else []
     if not _PERCENT.fullmatch(value):
@@ -87,10 +89,12 @@ def count_or_percent(value: int | str, path: str) -> list[FieldError]:
 
 
 def validate_replica_set(obj: Json) -> list[FieldError]:
+    """Selector and template."""
     return _workload(obj)
 
 
 def validate_replication_controller(obj: Json) -> list[FieldError]:
+    """Its selector is a plain map."""
     spec = obj.get("spec", {})
     errors = not_negative(spec, "spec", "minReadySeconds", "replicas")
     selector, template = spec.get("selector", {}), spec.get("template", {})
@@ -104,6 +108,7 @@ def validate_replication_controller(obj: Json) -> list[FieldError]:
 
 
 def validate_stateful_set(obj: Json) -> list[FieldError]:
+    """Selector, template, update strategy."""
     spec = obj.get("spec", {})
     errors = one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel"))
     kind = spec.get("updateStrategy", {}).get("type")
@@ -125,6 +130,7 @@ def _with_claims(obj: Json) -> Json:
 
 
 def validate_daemon_set(obj: Json) -> list[FieldError]:
+    """Selector, template, update strategy."""
     strategy = obj.get("spec", {}).get("updateStrategy", {})
     errors = _workload(obj)
     errors += one_of("spec.updateStrategy.type", strategy.get("type"), ("OnDelete", "RollingUpdate"))
@@ -134,6 +140,7 @@ def validate_daemon_set(obj: Json) -> list[FieldError]:
 
 
 def validate_job(obj: Json) -> list[FieldError]:
+    """Counts, completion mode, template."""
     return _job_spec(obj.get("spec", {}), "spec")
 
 
@@ -159,6 +166,7 @@ def _job_spec(spec: Json, path: str) -> list[FieldError]:
 
 
 def validate_cron_job(obj: Json) -> list[FieldError]:
+    """Schedule, time zone, and its Jobs."""
     spec, errors = obj.get("spec", {}), []
     schedule, zone = spec.get("schedule", ""), spec.get("timeZone")
     name = obj.get("metadata", {}).get("name", "")

@@ -53,6 +53,7 @@ def begin(kind: Kind, strategy: Strategy, old: Json, options: DeleteOptions) -> 
 
 
 def is_finished(kind: Kind, tree: Json) -> bool:
+    """Whether nothing holds a deleted object any more: no finalizers, no grace left."""
     meta = tree["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
         return False

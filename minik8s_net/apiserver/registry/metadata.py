@@ -28,10 +28,12 @@ GENERATIONS = frozenset({
 
 
 def random_suffix(length: int = 5) -> str:
+    """`length` random characters of Kubernetes' alphabet."""
     return "".join(_random.choices(SUFFIX, k=length))
 
 
 def counts_generations(kind: Kind) -> bool:
+    """Whether a kind's metadata.generation counts changes of its spec."""
     return kind.plural in GENERATIONS
 
 

@@ -20,9 +20,12 @@ PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 
 
 
 class PodStrategy(Strategy):
+    """What admission adds to a pod, and how long its end may take."""
+
     returns_object = True
 
     def admit_create(self, new: Json) -> None:
+        """Priority, ServiceAccount and default tolerations. Raises StatusError 403."""
         spec = new.get("spec")
         if spec and spec.get("containers"):  # otherwise validation speaks
             self._admit_priority(new, spec)
@@ -30,15 +33,18 @@ class PodStrategy(Strategy):
             _admit_tolerations(spec)
 
     def prepare_create(self, new: Json) -> None:
+        """The first status: Pending, and its QoS class."""
         new["status"] = {"phase": "Pending", "qosClass": qos_class(new.get("spec", {}))}
 
     def prepare_update(self, new: Json, old: Json) -> None:
+        """Keeps what the system chose and a client may leave out."""
         for field in ("nodeName", "serviceAccountName", "serviceAccount", "hostNetwork", "tolerations", "priority"):
             if field in old["spec"] and field not in new["spec"]:
                 new["spec"][field] = old["spec"][field]
         _admit_tolerations(new["spec"])
 
     def grace(self, obj: Json, asked: int | None) -> int:
+        """Seconds a pod gets to end; 0 where nobody runs it."""
         spec, phase = obj["spec"], obj.get("status", {}).get("phase")
         if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
             return 0  # nobody runs it

@@ -39,6 +39,7 @@ class Registry(TypedClient):
         self._strategies: dict[str, Strategy] = {}
 
     def strategy(self, kind: Kind) -> Strategy:
+        """The kind's strategy, one instance for the registry's life."""
         if (found := self._strategies.get(kind.qualified)) is None:
             found = self._strategies[kind.qualified] = strategy_for(kind)(self)
         return found

@@ -18,6 +18,8 @@ CLUSTER_IP_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", 
 
 
 class ServiceStrategy(Strategy):
+    """Addresses and ports: given, kept over updates, and given back."""
+
     returns_object = True
 
     def __init__(self, registry: Registry) -> None:
@@ -28,6 +30,7 @@ class ServiceStrategy(Strategy):
         self._allocator = ServiceAllocator(registry.config, existing)
 
     def prepare_update(self, new: Json, old: Json) -> None:
+        """Keeps addresses and node ports that the new spec leaves out and still needs."""
         spec, before = new["spec"], old["spec"]
         if spec["type"] != "ExternalName" and before["type"] != "ExternalName":
             _keep_addresses(spec, before)
@@ -36,9 +39,11 @@ class ServiceStrategy(Strategy):
         _drop_unfit(spec, before)
 
     def allocate(self, new: Json, old: Json | None) -> list[FieldError]:
+        """Takes what `new` needs and `old` has not; errors where somebody else has it."""
         return self._allocator.allocate(new, old)
 
     def release(self, gone: Json, kept: Json | None = None) -> None:
+        """Gives back what `gone` had and `kept` has not."""
         self._allocator.release(gone, kept)
 
 

@@ -29,4 +29,5 @@ _BY_RESOURCE: dict[str, type[Strategy]] = {
 
 
 def strategy_for(kind: Kind) -> type[Strategy]:
+    """The class that knows what is special about a kind."""
     return _BY_RESOURCE.get(kind.qualified, Strategy)

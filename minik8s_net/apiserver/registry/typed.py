@@ -28,10 +28,12 @@ class TypedClient(ABC):
     store: Store
 
     @abstractmethod
-    def read(self, kind: Kind, namespace: str, name: str) -> Version: ...
+    def read(self, kind: Kind, namespace: str, name: str) -> Version:
+        """The stored version. Raises StatusError NotFound."""
 
     @abstractmethod
-    def create_tree(self, kind: Kind, namespace: str, tree: Json, options: WriteOptions) -> Version: ...
+    def create_tree(self, kind: Kind, namespace: str, tree: Json, options: WriteOptions) -> Version:
+        """Store a new object. Raises StatusError."""
 
     @abstractmethod
     def update_tree(
@@ -42,25 +44,31 @@ class TypedClient(ABC):
         change: Callable[[Json], Json],
         options: WriteOptions,
         subresource: str | None = None,
-    ) -> Version: ...
+    ) -> Version:
+        """Replace an object by `change(present tree)`. Raises StatusError."""
 
     @abstractmethod
-    def delete_tree(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> tuple[Version, bool]: ...
+    def delete_tree(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> tuple[Version, bool]:
+        """Begin or finish a deletion: (the object, whether it is gone). Raises StatusError."""
 
     def get(self, kind: type[R], name: str, namespace: str | None = None) -> R:
+        """See `store.client.Client`."""
         return self.read(_kind(kind), namespace or "", name).typed(kind)
 
     def find(self, kind: type[R], name: str, namespace: str | None = None) -> R | None:
+        """See `store.client.Client`."""
         found = self.store.get(_kind(kind).home.qualified, namespace or "", name)
         return found.typed(kind) if found else None
 
     def create(self, kind: type[R], obj: Json) -> R:
+        """See `store.client.Client`."""
         known = _kind(kind)
         tree = _checked(known, _copy(obj))
         namespace = (tree.get("metadata") or {}).get("namespace") or "default" if known.namespaced else ""
         return self.create_tree(known, namespace, tree, WriteOptions()).typed(kind)
 
     def replace(self, kind: type[R], obj: Json, *, subresource: str | None = None) -> R:
+        """See `store.client.Client`."""
         known, tree = _kind(kind), _copy(obj)
         meta = tree["metadata"]
         namespace = meta.get("namespace") or "default" if known.namespaced else ""
@@ -75,6 +83,7 @@ class TypedClient(ABC):
         *,
         subresource: str | None = None,
     ) -> R:
+        """See `store.client.Client`."""
         known, change = _kind(kind), _copy(patch)
 
         def merged(tree: Json) -> Json:
@@ -92,10 +101,13 @@ class TypedClient(ABC):
         grace_seconds: int | None = None,
         uid: str | None = None,
     ) -> None:
+        """See `store.client.Client`."""
         options = DeleteOptions(grace_seconds=grace_seconds, uid=uid)
         self.delete_tree(_kind(kind), namespace or "", name, options)
 
     def watch(self, kind: type[R], handler: Callable[[Change[R]], None]) -> Callable[[], None]:
+        """See `store.client.Client`."""
+
         def told(event: Event) -> None:
             old = event.old.typed(kind) if event.old else None
             handler(Change(event.type, event.new.typed(kind), old))
@@ -122,6 +134,7 @@ class TypedClient(ABC):
 
     # last, because it hides the built-in `list` from the annotations above
     def list(self, kind: type[R], namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[R]:
+        """See `store.client.Client`."""
         found = self.store.list(_kind(kind).home.qualified, namespace)
         wanted = labels.items() if labels else ()
         return [v.typed(kind) for v in found if all(v.labels.get(key) == value for key, value in wanted)]
