@@ -83,15 +83,18 @@ class Nftables:
         return nftables.parse(kernel_nft.list_table(nftables.TABLE))
 
     def write(self, differences: list[Difference]) -> None:
-        todo = in_order(differences)
+        moved, todo = in_order(differences)
         if any(("chain", "services") in d.delete for d in todo):  # the table's heart goes: all of it does
-            self._transact([nftnl.delete_table(nftwire.TABLE)])
+            self._connected().transact([nftnl.delete_table(nftwire.TABLE)])
             return
         words = [d for d in todo if not nftwire.sayable(d)]
+        if not words:
+            self._send([moved, *todo])
+            return
         spoken = {id(d) for d in words}
+        self._send([moved])
         _in_words(d for d in words if d.write or d.add)
-        for piece in self._pieces(nftwire.units(d) for d in todo if id(d) not in spoken):
-            self._transact(piece)
+        self._send(d for d in todo if id(d) not in spoken)
         _in_words(d for d in words if not (d.write or d.add))
 
     def close(self) -> None:
@@ -99,8 +102,9 @@ class Nftables:
             self._connection.close()
             self._connection = None
 
-    def _transact(self, messages: list[nftnl.Message]) -> None:
-        self._connected().transact(messages)
+    def _send(self, differences: Iterable[Difference]) -> None:
+        for piece in self._pieces(nftwire.units(d) for d in differences if d):
+            self._connected().transact(piece)
 
     def _connected(self) -> nftnl.Connection:
         if self._connection is None:

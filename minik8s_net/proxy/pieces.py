@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from .rules import Chain, Difference, Entry
 
 
-def in_order(differences: Iterable[Difference]) -> list[Difference]:
-    """Map elements that one Service gives up and another takes over go first, whatever is only deleted goes last."""
+def in_order(differences: Iterable[Difference]) -> tuple[Difference, list[Difference]]:
+    """(What must go first, the rest): map elements that one Service gives up and another takes over cannot wait.
+
+    In the rest, whatever is only deleted comes last.
+    """
     todo = [d for d in differences if d]
     taken = {entry[:2]: i for i, d in enumerate(todo) for entry in d.add}
     moved = [[e for e in d.remove if taken.get(e[:2], i) != i] for i, d in enumerate(todo)]
@@ -22,7 +25,7 @@ def in_order(differences: Iterable[Difference]) -> list[Difference]:
         for d, away in zip(todo, moved, strict=True)
     ]
     rest.sort(key=lambda d: not (d.write or d.add))
-    return [*([Difference({}, [], first, [])] if first else []), *rest]
+    return Difference({}, [], first, []), rest
 
 
 def pieces(differences: Iterable[Difference], limit: int) -> Iterator[list[Difference]]:

@@ -24,6 +24,7 @@ from .health import HealthServers
 from .model import SERVICE_NAME, Node, ServicePort, service_ports
 from .rules import Difference, Entry, Rules
 from .stale import flush_stale
+from .syncs import Syncs
 
 # Without route_localnet, `curl localhost:30080` on the node would not reach a node port.
 SYSCTLS = {"net.ipv4.conf.all.route_localnet": 1}
@@ -50,6 +51,7 @@ class Proxier:
         self._dirty: dict[str, None] = {}
         self._trusted = False  # whether _rules is what the kernel holds
         self._turn = asyncio.Lock()
+        self.syncs = Syncs()
         self.halted = False  # by a fault: see `halt`
         self._synced = asyncio.Event()
         self._health = HealthServers(node_name, netns)
@@ -102,6 +104,15 @@ class Proxier:
         """The lines in shared places that were written for a Service (namespace/name)."""
         return list(self._rules.get(service, Rules()).entries)
 
+    def rules_total(self) -> dict[str, int]:
+        """How many rules of ours each iptables table holds."""
+        parts = [self._backend.base(self.node), *self._rules.values()]
+        total: dict[str, int] = {}
+        for part in parts:
+            for (table, *_), size in [*((c, len(b)) for c, b in part.chains.items()), *((e, 1) for e in part.entries)]:
+                total[table] = total.get(table, 0) + size
+        return total
+
     async def halt(self) -> None:
         """Stop following Services: the rules stay as they are. Idempotent."""
         if not self.halted:
@@ -128,6 +139,7 @@ class Proxier:
     # -- what changed ------------------------------------------------------------------------------------------------
     def _service_changed(self, change: Change[Service]) -> None:
         assert change.new.metadata is not None
+        self.syncs.service_changes += 1
         key = f"{change.new.metadata.namespace}/{change.new.metadata.name}"
         if change.type == "DELETED":
             self._services.pop(key, None)
@@ -136,6 +148,7 @@ class Proxier:
         self._mark(key)
 
     def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+        self.syncs.endpoint_changes += 1
         for version in (change.old, change.new):
             metadata = version.metadata if version else None
             service = ((metadata.labels if metadata else None) or {}).get(SERVICE_NAME)
@@ -159,10 +172,12 @@ class Proxier:
     async def _reconcile(self, _: str) -> None:
         async with self._turn:
             if not self._trusted:
-                await self._from_kernel()
+                with self.syncs.measured():
+                    await self._from_kernel()
                 self._synced.set()
             elif self._dirty:
-                await self._changes()
+                with self.syncs.measured():
+                    await self._changes()
 
     async def _from_kernel(self) -> bool:
         dirty, self._dirty, self._trusted = self._dirty, {}, False

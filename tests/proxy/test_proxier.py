@@ -293,12 +293,16 @@ def test_every_change_of_type_and_back(world: World) -> None:
     run(world, test)
 
 
-def test_a_node_port_moves_from_one_service_to_another(world: World) -> None:
+@pytest.mark.parametrize("affinity", ["None", "ClientIP"])
+def test_a_node_port_moves_from_one_service_to_another(world: World, affinity: str) -> None:
+    def node_port(name: str, ip: str, port: tuple[str, str, int, int], **spec: str) -> Service:
+        return service(name, ip, port, type="NodePort", **spec)
+
     async def test(w: World) -> None:
         first, second = (("http", "TCP", 80, n) for n in (30071, 30072))
-        await w.put(service("a", VIP, first, type="NodePort"), slice_of("a", ON_A))
-        await w.put(service("b", "10.96.1.2", second, type="NodePort"), slice_of("b", ON_B))
-        w.objects.put(service("b", "10.96.1.2", first, type="NodePort"), service("a", VIP, second, type="NodePort"))
+        await w.put(node_port("a", VIP, first), slice_of("a", ON_A))
+        await w.put(node_port("b", "10.96.1.2", second, sessionAffinity=affinity), slice_of("b", ON_B))
+        w.objects.put(node_port("b", "10.96.1.2", first, sessionAffinity=affinity), node_port("a", VIP, second))
         await w.settle()
         assert ask(w.fabric.outside, "172.18.1.1", 30071)[0] == B
         assert ask(w.fabric.outside, "172.18.1.1", 30072)[0] == A
