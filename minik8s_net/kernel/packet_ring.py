@@ -46,7 +46,7 @@ class PacketRing:
     """Records from the moment it is made. Needs CAP_NET_RAW in the namespace; raises OSError."""
 
     def __init__(
-        self, program: Sequence[Instruction] = (), *, interface: str = "", frames: int = 512, snap: int = 960
+        self, program: Sequence[Instruction] = (), *, interface: str = "", frames: int = 512, snap: int = 944
     ) -> None:
         """`program`: a classic BPF filter (none: everything); `interface` "": all; `snap`: bytes kept of a frame."""
         self._size = 1 << (snap + 80 - 1).bit_length()  # one slot: the kernel's header, then the frame

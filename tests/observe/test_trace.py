@@ -264,13 +264,13 @@ def test_a_gateway_that_is_not_there(cluster: Cluster) -> None:
 def test_two_traces_side_by_side(traces: dict[str, Trace], home: Home) -> None:
     works, fails = traces["other node"], traces["denied by ingress"]
     told = works.beside(fails)
-    assert told.first is not None
-    part = next(row for row in told.rows[told.first :] if row.right)
-    assert part.right is not None
-    assert part.right.layer == "policy"
-    assert part.right.place == "node-2"
-    assert all(row.same for row in told.rows[: told.first])
-    assert works.beside(works).first is None
+    left, right = told.first
+    assert left is not None
+    assert right is not None
+    assert (left.layer, left.place) == ("rule", "node-2")
+    assert (right.layer, right.place) == ("policy", "node-2")
+    assert told.right_rest[-1].written_by == "NetworkPolicy default/keep-out"
+    assert works.beside(works).alike
     done = home.minik8s(
         "trace", "--cluster", NAME, "client", "svc/far-svc", "--beside", "mute", "svc/far-svc", check=False
     )

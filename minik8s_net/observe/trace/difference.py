@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from itertools import groupby, takewhile, zip_longest
 
 from .model import IDLE, Json, Station, Trace
 
 WIDTH = 80
-_COLUMN = 37
+_COLUMN = 38
+_MORE = 8  # stations shown of the longer rest
+_IP = re.compile(r"\d{1,3}(\.\d{1,3}){3}(/\d+)?(:\d+)?")
 _OWN = (
-    (re.compile(r"\d{1,3}(\.\d{1,3}){3}(/\d+)?(:\d+)?"), "IP"),
+    (_IP, "IP"),
     (re.compile(r"veth[0-9a-f]{8}"), "veth"),
     (re.compile(r"(KUBE-[A-Z]+)-[A-Z2-7]{16}"), r"\1"),
     (re.compile(r"(service|local|external|firewall|endpoint)-[A-Z2-7]{8}-\S+"), r"\1"),
@@ -28,46 +30,40 @@ _OWN = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """A station of either, or the same of both."""
-
-    left: Station | None
-    right: Station | None
-
-    @property
-    def same(self) -> bool:
-        return self.left is not None and self.right is not None
-
-
-@dataclass(frozen=True)
 class Difference:
-    """`rows` in order; `first` is the index of the first row that is not the same, None if all are."""
+    """`same`: pairs of stations both went through alike, from the start. Then they part: `left_rest`, `right_rest`."""
 
     left: Trace
     right: Trace
-    rows: list[Row]
-    first: int | None
+    same: list[tuple[Station, Station]]
+    left_rest: list[Station]
+    right_rest: list[Station]
+
+    @property
+    def alike(self) -> bool:
+        return not self.left_rest and not self.right_rest
+
+    @property
+    def first(self) -> tuple[Station | None, Station | None]:
+        """What either met first where they part; None for one that had ended."""
+        return next(iter(self.left_rest), None), next(iter(self.right_rest), None)
 
     def to_dict(self) -> Json:
-        """Plain JSON: both traces, and for each row the station's number in either (None: not there)."""
-        rows = [[r.left and r.left.number, r.right and r.right.number] for r in self.rows]
-        return {"left": self.left.to_dict(), "right": self.right.to_dict(), "rows": rows, "first": self.first}
+        """Plain JSON: both traces, the numbers of the stations they share, and of the first that differ (or null)."""
+        pairs = [[x.number, y.number] for x, y in self.same]
+        first = [s and s.number for s in self.first]
+        return {"left": self.left.to_dict(), "right": self.right.to_dict(), "same": pairs, "first": first}
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
 
 def compare(left: Trace, right: Trace) -> Difference:
-    """Align the two; neither has to be the one that works."""
-    a, b = (_told(trace) for trace in (left, right))
-    matcher = SequenceMatcher(None, [_key(left, s) for s in a], [_key(right, s) for s in b], autojunk=False)
-    rows: list[Row] = []
-    for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        if kind == "equal":
-            rows += [Row(x, y) for x, y in zip(a[i:i_end], b[j:j_end], strict=True)]
-        else:
-            rows += [*(Row(x, None) for x in a[i:i_end]), *(Row(None, y) for y in b[j:j_end])]
-    return Difference(left, right, rows, next((n for n, row in enumerate(rows) if not row.same), None))
+    """Neither has to be the one that works."""
+    a, b = _told(left), _told(right)
+    alike = takewhile(lambda pair: _key(left, pair[0]) == _key(right, pair[1]), zip(a, b, strict=False))
+    same = list(alike)
+    return Difference(left, right, same, a[len(same) :], b[len(same) :])
 
 
 def _told(trace: Trace) -> list[Station]:
@@ -75,52 +71,59 @@ def _told(trace: Trace) -> list[Station]:
 
 
 def _key(trace: Trace, s: Station) -> tuple[str, str, str, str]:
-    """What a station means. Of names and sockets only that they are there, and what came of it."""
+    """What a station means. Of a name, only whether it has an address."""
+    place = "source" if s.place == trace.source else "pod" if "/" in s.place else s.place
+    if s.layer == "name" and _IP.search(s.what):
+        return s.direction, place, s.layer, "IP"
     what = s.what
     for pattern, word in _OWN:
         what = pattern.sub(word, what)
-    if s.layer == "name":
-        what = what.rpartition(": ")[2]
-    place = "source" if s.place == trace.source else "pod" if "/" in s.place else s.place
     return s.direction, place, s.layer, what
 
 
+# -- text ----------------------------------------------------------------------------------------------------------
 def _lines(d: Difference) -> Iterator[str]:
-    yield from _both(f"{d.left.source} ─► {d.left.target}", f"{d.right.source} ─► {d.right.target}", " ")
-    yield from _both(f"{d.left.verdict}: {d.left.because}", f"{d.right.verdict}: {d.right.because}", " ")
-    place = ("", "")
-    for n, row in enumerate(d.rows):
-        station = row.left or row.right
-        assert station is not None
-        if (station.place, station.direction) != place:
-            place = (station.place, station.direction)
-            yield ""
-            yield from _both(_heading(row.left), _heading(row.right), " ")
-        if n == d.first:
-            yield f"{' here they part ':─^{WIDTH}}"
-        yield from _both(_short(row.left), _short(row.right), "=" if row.same else "│")
+    yield from _both(f"{d.left.source} ─► {d.left.target}", f"{d.right.source} ─► {d.right.target}")
+    yield from _both(_ended(d.left), _ended(d.right))
     yield ""
-    yield (
-        "They are the same." if d.first is None else f"{_same(d)} stations are the same; the first that is not: above."
-    )
+    yield from _shared([x for x, _ in d.same])
+    if d.alike:
+        yield "They are the same from beginning to end."
+        return
+    yield f"{' here they part ':─^{WIDTH}}"
+    shown = min(len(d.left_rest), len(d.right_rest)) + _MORE
+    for x, y in zip_longest(_rest(d.left, d.left_rest, shown), _rest(d.right, d.right_rest, shown), fillvalue=""):
+        yield from _both(x, y)
 
 
-def _same(d: Difference) -> int:
-    return sum(row.same for row in d.rows)
+def _ended(trace: Trace) -> str:
+    return trace.because if trace.because.startswith(trace.verdict) else f"{trace.verdict}: {trace.because}"
 
 
-def _heading(s: Station | None) -> str:
-    return "" if s is None else s.place if s.direction == "out" else f"{s.place} (the way back)"
+def _shared(stations: Sequence[Station]) -> Iterator[str]:
+    """The way both took, in the words of the left one."""
+    for (place, direction), group in groupby(stations, lambda s: (s.place, s.direction)):
+        what = f"{place}{_back(direction)}: " + "; ".join(_short(s) for s in group)
+        yield from textwrap.wrap(what, WIDTH - 2, initial_indent="= ", subsequent_indent="    ", break_on_hyphens=False)
 
 
-def _short(s: Station | None) -> str:
-    if s is None:
-        return ""
-    return f"{s.layer} {s.what}" + (f" [{s.written_by}]" if s.written_by else "")
+def _rest(trace: Trace, stations: Sequence[Station], shown: int) -> Iterator[str]:
+    for s in stations[:shown]:
+        yield f"{s.place}{_back(s.direction)}: {_short(s)}"
+    if len(stations) > shown:
+        yield f"… {len(stations) - shown} stations more: {trace.verdict}"
 
 
-def _both(left: str, right: str, mark: str) -> Iterator[str]:
-    columns = [textwrap.wrap(text, _COLUMN, subsequent_indent="  ") for text in (left, right)]
-    for n in range(max(map(len, columns))):
-        a, b = (column[n] if n < len(column) else "" for column in columns)
-        yield f"{a:<{_COLUMN}}  {mark}  {b}".rstrip()
+def _back(direction: str) -> str:
+    return " (back)" if direction == "back" else ""
+
+
+def _short(s: Station) -> str:
+    what = s.what if s.layer in ("rule", "policy", "nat", "bridge", "interface") else f"{s.layer}: {s.what}"
+    return what + (f" [{s.written_by}]" if s.written_by else "")
+
+
+def _both(left: str, right: str) -> Iterator[str]:
+    columns = [textwrap.wrap(text, _COLUMN, subsequent_indent="  ", break_on_hyphens=False) for text in (left, right)]
+    for a, b in zip_longest(*columns, fillvalue=""):
+        yield f"{a:<{_COLUMN}} │ {b}".rstrip()
