@@ -117,8 +117,6 @@ class PodWorker:
         now = time.time()
         if now < self._stale_at:
             return True
-        if self._mounts.remaining("volumes", now) > 0:
-            return False
         try:
             self._manager.volumes.set_up(pod, self.place.address)
         except VolumeError as error:

@@ -17,7 +17,6 @@ from .conftest import BUSY, Node
 
 pytestmark = pytest.mark.netns
 OnNode = Callable[[Callable[[Node], Any]], None]
-DEAF = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
 
 
 def tool(name: str = "c", command: list[str] | None = None, **more: Any) -> dict[str, Any]:
@@ -45,6 +44,22 @@ def test_sidecars_start_before_and_end_after_the_rest(on_node: OnNode) -> None:
         assert side.state.terminated.exitCode == 0 and init.state.terminated.reason == "Completed"
         order = node.state.pods / node.pod("job").metadata.uid / "volumes/kubernetes.io~empty-dir/v/order"
         assert order.read_text().split() == ["side", "up", "init", "main", "side", "down"]
+
+    on_node(script)
+
+
+def test_a_sidecar_outlives_what_it_serves(on_node: OnNode) -> None:
+    async def script(node: Node) -> None:
+        mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+        ends = "trap 'sleep {0}; echo {1} >> /v/order; exit 0' TERM; while :; do sleep 0.02; done"
+        node.create(
+            "both", sh("c", ends.format("0.5", "main"), **mount), volumes=[{"name": "v", "emptyDir": {}}],
+            initContainers=[sh("side", ends.format("0", "side"), restartPolicy="Always", **mount)],
+            activeDeadlineSeconds=1,
+        )  # fmt: skip
+        await node.until(lambda: node.pod("both").status.phase == "Failed")
+        order = node.state.pods / node.pod("both").metadata.uid / "volumes/kubernetes.io~empty-dir/v/order"
+        assert order.read_text().split() == ["main", "side"]
 
     on_node(script)
 
@@ -116,13 +131,18 @@ def test_hooks_run_and_a_failed_one_ends_its_container(on_node: OnNode) -> None:
 
 def test_a_deletion_is_hastened_while_it_goes_on(on_node: OnNode) -> None:
     async def script(node: Node) -> None:
-        node.create("deaf", tool(command=DEAF))
+        deaf = sh("c", "trap 'echo TERM >> /v/told' TERM; while :; do sleep 0.05; done",
+                  volumeMounts=[{"name": "v", "mountPath": "/v"}])  # fmt: skip
+        node.create("deaf", deaf, volumes=[{"name": "v", "emptyDir": {}}])
         await node.until(lambda: node.ready("deaf"))
+        told = node.state.pods / node.pod("deaf").metadata.uid / "volumes/kubernetes.io~empty-dir/v/told"
         node.client.delete(Pod, "deaf", "default", grace_seconds=60)
-        await asyncio.sleep(0.3)
+        await node.until(told.exists)
         node.client.delete(Pod, "deaf", "default", grace_seconds=1)
+        await asyncio.sleep(0.5)
+        assert told.read_text() == "TERM\n", "said once, however often the end is hastened"
         took = await node.until(lambda: node.client.find(Pod, "deaf", "default") is None)
-        assert 0.5 < took < 5
+        assert took < 5
 
     on_node(script)
 
