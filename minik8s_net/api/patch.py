@@ -167,7 +167,7 @@ def _strategic(model: type[Any] | None, tree: Json, patch: Json) -> Json:
     for name, order in patch.items():
         bare = name.partition("/")[2]
         if name.startswith("$setElementOrder/") and bare not in patch and isinstance(merged.get(bare), list):
-            merged[bare] = _ordered(merged[bare], order, (hints.get(bare) or ["", ""])[1])
+            merged[bare] = _ordered(merged[bare], order, tree.get(bare), (hints.get(bare) or ["", ""])[1])
     return merged
 
 
@@ -183,8 +183,9 @@ def _field(kind: schema.Type | None, hint: list[str] | None, old: Any, value: An
         return _strategic(model, old if isinstance(old, dict) else {}, value)
     if isinstance(value, list) and hint and "merge" in hint[0].split(","):
         item = kind.item.model if kind and kind.item else None
-        merged = _merge_list(item, hint[1], old if isinstance(old, list) else [], value)
-        return _ordered(merged, order, hint[1]) if order is not None else merged
+        before = old if isinstance(old, list) else []
+        merged = _merge_list(item, hint[1], before, value)
+        return _ordered(merged, value if order is None else order, before, hint[1])
     return [v for v in value if not (isinstance(v, dict) and "$patch" in v)] if isinstance(value, list) else value
 
 
@@ -207,14 +208,24 @@ def _merge_list(model: type[Any] | None, key: str, old: list[Any], patch: list[A
     return merged
 
 
-def _ordered(items: list[Any], order: Any, key: str) -> list[Any]:
-    """`$setElementOrder`: the named ones in that order, the others where they stood after them."""
-    if not isinstance(order, list):
+def _ordered(items: list[Any], order: Any, before: Any, key: str) -> list[Any]:
+    """The items that `order` names, in that order, and between them the others, as `before` has them.
+
+    `order` is `$setElementOrder` or else the patch itself. One of the others comes before a named item only where
+    `before` has both, so: new items of a patch come first, as in a real server's answer.
+    """
+    if not isinstance(order, list) or not isinstance(before, list):
         return items
-    wanted = [v.get(key) if isinstance(v, dict) else v for v in order]
 
-    def place(item: Any) -> int:
-        mine = item.get(key) if isinstance(item, dict) else item
-        return wanted.index(mine) if mine in wanted else len(wanted)
+    def name(item: Any) -> Any:
+        return item.get(key) if isinstance(item, dict) else item
 
-    return sorted(items, key=place)
+    wanted, known = [name(v) for v in order], [name(v) for v in before]
+    named = sorted((v for v in items if name(v) in wanted), key=lambda v: wanted.index(name(v)))
+    others = [v for v in items if name(v) not in wanted]
+    made: list[Any] = []
+    while named and others:
+        here, there = name(others[0]), name(named[0])
+        first = here in known and there in known and known.index(here) < known.index(there)
+        made.append((others if first else named).pop(0))
+    return [*made, *named, *others]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, cast
 
 from starlette.requests import Request
@@ -46,6 +47,8 @@ class App:
         self.connect = Connect(registry, kubelets)
         self.requests: Counter[tuple[str, int]] = Counter()
         self.verbs: Verbs | None = None
+        self.data_plane: Callable[[], Awaitable[str]] | None = None  # metrics of what stands behind the API
+        self.more_metrics: list[Callable[[], Iterable[str]]] = []  # lines that others add to /metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -84,6 +87,9 @@ class App:
             raise unauthorized()
         if self.verbs and user and path.startswith(VERBS):
             return await self.verbs.answer(request, user)
+        if path == "/metrics":
+            more = await self.data_plane() if self.data_plane else ""
+            return PlainTextResponse(self._metrics() + more, media_type="text/plain; version=0.0.4")
         query = Query(request.scope["query_string"])
         target = parse(path)
         if target is None:
@@ -103,8 +109,6 @@ class App:
         return await self.resources.answer(request, target, query)
 
     def _document(self, request: Request, path: str, query: Query) -> Response:
-        if path == "/metrics":
-            return PlainTextResponse(self._metrics(), media_type="text/plain; version=0.0.4")
         if (found := documents.answer(request, path, query)) is None:
             raise not_served()
         if request.method not in ("GET", "HEAD"):
@@ -120,6 +124,8 @@ class App:
         for resource in sorted(self.registry.store.resources()):
             count = len(self.registry.store.list(resource))
             lines.append(f'apiserver_storage_objects{{resource="{resource}"}} {count}')
+        for more in self.more_metrics:
+            lines += more()
         return "\n".join(lines) + "\n"
 
     async def _websocket(self, socket: WebSocket) -> None:

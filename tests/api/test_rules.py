@@ -176,7 +176,7 @@ def test_strategic_merge() -> None:
         return patch.strategic(POD.model, pod, change)
 
     changed = after({"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "c"}]}})["spec"]["containers"]
-    assert changed == [{"name": "a", "image": "2"}, {"name": "b"}, {"name": "c"}]
+    assert changed == [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b"}]  # new ones before the others
     gone = after({"spec": {"containers": [{"name": "a", "$patch": "delete"}]}})["spec"]["containers"]
     assert gone == [{"name": "b"}]
     order = [{"name": "b"}, {"name": "a"}]

@@ -38,7 +38,9 @@ def test_lists_merge_by_their_key_and_atomic_ones_are_replaced() -> None:
     new = patched(BASE, pod(containers=[{"name": "b", "image": "b:2", "args": ["z"]}, {"name": "d", "image": "d"}]))
     found = {c["name"]: c for c in new["spec"]["containers"]}
     assert found["b"] == {"name": "b", "image": "b:2", "args": ["z"]} and found["a"]["image"] == "a:1"
-    assert set(names(new)) == {"a", "b", "c", "d"}
+    assert names(new) == ["a", "b", "d", "c"]
+    # the documentation's example: a container that is new comes first
+    assert names(patched(pod(containers=[{"name": "one"}]), pod(containers=[{"name": "two"}]))) == ["two", "one"]
     assert patched(BASE, pod(tolerations=[{"key": "u"}]))["spec"]["tolerations"] == [{"key": "u"}]
 
 
@@ -80,7 +82,7 @@ def test_primitive_lists_add_and_delete() -> None:
     gone = patched(tree, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/a"]}})
     assert gone["metadata"]["finalizers"] == ["x/b"]
     both = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/a"], "finalizers": ["x/d"]}}
-    assert patched(tree, both)["metadata"]["finalizers"] == ["x/b", "x/d"]
+    assert patched(tree, both)["metadata"]["finalizers"] == ["x/d", "x/b"]
 
 
 def test_retain_keys_clears_a_union() -> None:

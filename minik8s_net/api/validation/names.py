@@ -15,7 +15,6 @@ _DNS_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_NAME_PART})?"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
-_C_IDENT = "[-._a-zA-Z][-._a-zA-Z0-9]*"
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 IP_ERROR = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR_ERROR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
@@ -30,52 +29,46 @@ def _regex_error(message: str, pattern: str, *examples: str) -> str:
     return f"{message} (e.g. {shown}, regex used for validation is '{pattern}')"
 
 
+def _matching(value: str, limit: int, pattern: str, message: str, *examples: str) -> list[str]:
+    """Complaints about a value that is longer than `limit` characters, or not of the pattern."""
+    errors = _too_long(value, limit)
+    return errors if re.fullmatch(pattern, value) else [*errors, _regex_error(message, pattern, *examples)]
+
+
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label."""
-    errors = _too_long(value, 63)
-    if not re.fullmatch(_LABEL, value):
-        message = (
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
-            "and must start and end with an alphanumeric character"
-        )
-        errors.append(_regex_error(message, _LABEL, "my-name", "123-abc"))
-    return errors
+    message = (
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _matching(value, 63, _LABEL, message, "my-name", "123-abc")
 
 
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: most objects' names."""
-    errors = _too_long(value, 253)
-    if not re.fullmatch(_SUBDOMAIN, value):
-        message = (
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-            "and must start and end with an alphanumeric character"
-        )
-        errors.append(_regex_error(message, _SUBDOMAIN, "example.com"))
-    return errors
+    message = (
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _matching(value, 253, _SUBDOMAIN, message, "example.com")
 
 
 def wildcard(value: str) -> list[str]:
     """`*.` and a subdomain: hosts of Ingresses."""
-    errors, pattern = _too_long(value, 253), rf"\*\.{_SUBDOMAIN}"
-    if not re.fullmatch(pattern, value):
-        message = (
-            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
-            "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
-        )
-        errors.append(_regex_error(message, pattern, "*.example.com"))
-    return errors
+    message = (
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+        "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+    )
+    return _matching(value, 253, rf"\*\.{_SUBDOMAIN}", message, "*.example.com")
 
 
 def dns_1035(value: str) -> list[str]:
     """RFC 1035 label: Services' names."""
-    errors = _too_long(value, 63)
-    if not re.fullmatch(_DNS_1035, value):
-        message = (
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-            "character, and end with an alphanumeric character"
-        )
-        errors.append(_regex_error(message, _DNS_1035, "my-name", "abc-123"))
-    return errors
+    message = (
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+        "character, and end with an alphanumeric character"
+    )
+    return _matching(value, 63, _DNS_1035, message, "my-name", "abc-123")
 
 
 def path_segment(value: str) -> list[str]:
@@ -111,14 +104,11 @@ def qualified_name(value: str) -> list[str]:
 
 def label_value(value: str) -> list[str]:
     """At most 63 characters of a label's value."""
-    errors = _too_long(value, 63)
-    if not re.fullmatch(_VALUE, value):
-        message = (
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-            "and must start and end with an alphanumeric character"
-        )
-        errors.append(_regex_error(message, _VALUE, "MyValue", "my_value", "12345"))
-    return errors
+    message = (
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _matching(value, 63, _VALUE, message, "MyValue", "my_value", "12345")
 
 
 def port_number(value: Any) -> list[str]:
@@ -147,13 +137,9 @@ def port_or_name(value: int | str) -> list[str]:
 
 def config_key(value: str) -> list[str]:
     """A key of a ConfigMap or Secret."""
-    errors = _too_long(value, 253)
-    if not re.fullmatch(_CONFIG_KEY, value):
-        message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-        errors.append(_regex_error(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"))
-    if value in (".", ".."):
-        errors.append(f"must not be '{value}'")
-    return errors
+    message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+    errors = _matching(value, 253, _CONFIG_KEY, message, "key.name", "KEY_NAME", "key-name")
+    return [*errors, f"must not be '{value}'"] if value in (".", "..") else errors
 
 
 def env_name(value: str) -> list[str]:
