@@ -99,6 +99,8 @@ def test_jumps_that_led_nowhere() -> None:
         event("FORWARD", "D"), event("D", "E"), event("D", verdict="accept"),
     ]  # fmt: skip
     assert _idle(hits) == {0, 1, 2, 4}
+    nested = [event("FORWARD", "A"), event("A", "B"), event("B", "C"), event("A", verdict="accept")]
+    assert _idle(nested) == {1, 2}
 
 
 def test_the_text_fits_80_columns_and_folds_what_had_nothing_to_say() -> None:
