@@ -104,6 +104,8 @@ def _collect(model: type[Any], prefix: str, found: dict[str, Json]) -> None:
     about, descriptions = _descriptions(cast(Hashable, model))
     made: Json = {"description": about, "type": "object"}
     found[name] = made
+    if "" in merge_keys().get(model.__name__, {}):
+        made["x-kubernetes-map-type"] = "atomic"
     hints = merge_keys().get(model.__name__, {})
     known = schema.fields(model)
     made["properties"] = {

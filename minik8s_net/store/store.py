@@ -64,8 +64,11 @@ def unavailable(error: sqlite3.Error) -> StatusError:
 
 def damaged(path: Path, error: Exception) -> DamagedError:
     """What to say, and to do, when the database is not what it should be."""
-    mend = "`minik8s snapshot restore` brings a saved one back; `minik8s down`, then `minik8s up`, begins a new cluster"
-    return DamagedError(f"{path}: the cluster's store cannot be read ({error}). {mend}")
+    return DamagedError(
+        f"{path}:\nthe cluster's store cannot be read: {error}.\n"
+        "`minik8s snapshot restore` brings a saved one back;\n"
+        "`minik8s down`, then `minik8s up`, begins a new cluster."
+    )
 
 
 class Expired(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -157,8 +158,11 @@ def test_a_watcher_that_does_not_read_disturbs_nobody(cluster: Serving, api: Api
 
 
 def test_many_idle_watches_disturb_nobody(cluster: Serving, api: Api, configmaps: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
-        for _ in range(300):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1000):
             watcher = stack.enter_context(cluster.api())
             stack.enter_context(watcher.open("GET", f"{configmaps}?watch=1"))
         begin = time.monotonic()
