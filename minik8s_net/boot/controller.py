@@ -29,6 +29,8 @@ from ..controllers import all_controllers
 from ..faults.engine import Faults
 from ..kernel.netns import Netns
 from ..kubelet.kubelets import NodeKubelets
+from ..observe.metrics import metrics
+from ..observe.top import Traffic
 from ..policy.index import PolicyIndex
 from ..runtime.client import RuntimeClient
 from ..runtime.join import join
@@ -98,7 +100,9 @@ class Controller:
             self.config, self.state, client, runtime, kubelets, policies, fabric, outside, tokens, pki
         )  # fmt: skip
         faults = Faults(config, self.state)
-        live = Live(config, self.state, client, runtime, nodes, policies, fabric, outside, server.app, faults)
+        live = Live(
+            config, self.state, client, runtime, nodes, policies, fabric, outside, server.app, faults, Traffic()
+        )  # fmt: skip
         server.app.verbs = Verbs(live)
         tasks.create_task(nodes.run(), name="nodes")
         await nodes.synced()
@@ -106,6 +110,8 @@ class Controller:
         await dns_answers(nodes.netns(), str(config.dns_ip), f"kubernetes.default.svc.{config.cluster_domain}")
         self._step("DNS answers from inside every node")
         tasks.create_task(faults.run(live), name="faults")
+        tasks.create_task(live.traffic.run(live), name="traffic")
+        server.app.data_plane = lambda: metrics(live)
 
     def _step(self, text: str) -> None:
         with open(self.progress, "a") as file:

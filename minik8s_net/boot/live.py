@@ -8,6 +8,7 @@ from ..apiserver.app import App
 from ..config import ClusterConfig
 from ..faults.engine import Faults
 from ..kernel.netns import Netns
+from ..observe.top import Traffic
 from ..policy.index import PolicyIndex
 from ..runtime.client import RuntimeClient
 from ..state import State
@@ -29,3 +30,4 @@ class Live:
     outside: Netns
     app: App
     faults: Faults
+    traffic: Traffic

@@ -39,6 +39,7 @@ VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_ne
     "snapshot-list": "snapshot.verbs:list_",
     "snapshot-restore": "snapshot.verbs:restore",
     "snapshot-save": "snapshot.verbs:save",
+    "top": "observe.top:top",
     "trace": "observe.trace.verb:trace",
     "resolve": "observe.resolve:resolve",
     "capture": "observe.capture:capture",

@@ -234,3 +234,6 @@ def _fault_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _output(snapshot)
     export = command("export", "cli.snapshot:export", "one readable file with everything, for `up --from`")
     export.add_argument("file", metavar="FILE", help="where to write it; - prints it")
+    top = command("top", "cli.top:top", "packets and bytes per pod, Service and policy rule, by the kernel's counters")
+    top.add_argument("what", nargs="?", choices=("pods", "services", "policies"), help="only this table")
+    _output(top)

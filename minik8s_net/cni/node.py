@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..config import ClusterConfig
 from ..kernel import sysctl
+from ..kernel.accounting import ACCOUNTING
 from ..kernel.ensure import Wanted, ensure, remove
 from ..kernel.netns import Netns
 from ..kernel.rtnetlink import Address, Link, Neighbour
@@ -40,7 +41,7 @@ def _sysctls() -> list[str]:
     done = prepare(True)
     if sysctl.get(BRIDGE_NF) is None:
         raise CniError(f"this kernel has no {BRIDGE_NF}: load the module with `modprobe br_netfilter`")
-    return done + sysctl.ensure(NODE_SYSCTLS)
+    return done + sysctl.ensure(NODE_SYSCTLS) + sysctl.ensure(ACCOUNTING, optional=True)
 
 
 async def remove_node(config: ClusterConfig, index: int, node: Netns, fabric: Netns) -> None:

@@ -57,7 +57,12 @@ class Endpoints:
         """CoreDNS' names (https://coredns.io/plugins/metrics/), Prometheus' text format."""
         server = self.dns.listener
         server.count()
-        lines = ["# TYPE coredns_dns_responses_total counter"]
+        requests: dict[str, int] = {}  # every request gets one response
+        for (rtype, _), count in server.responses.items():
+            requests[rtype] = requests.get(rtype, 0) + count
+        lines = ["# TYPE coredns_dns_requests_total counter"]
+        lines += [f'coredns_dns_requests_total{{type="{rtype}"}} {n}' for rtype, n in sorted(requests.items())]
+        lines += ["# TYPE coredns_dns_responses_total counter"]
         for (rtype, rcode), count in sorted(server.responses.items()):
             lines.append(f'coredns_dns_responses_total{{type="{rtype}",rcode="{rcode}"}} {count}')
         for name, value in (("hits", server.hits), ("misses", server.misses)):
