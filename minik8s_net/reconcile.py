@@ -64,7 +64,7 @@ class Reconciler(Generic[K]):
         except Exception:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             log.log(logging.ERROR if failures == 1 else logging.DEBUG, "%s: %s failed", self.name, key, exc_info=True)
-            delay = min(FIRST_RETRY * 2 ** (failures - 1), LAST_RETRY)
+            delay = min(FIRST_RETRY * 2.0 ** min(failures - 1, 10), LAST_RETRY)
             asyncio.get_running_loop().call_later(delay, self.mark, key)
         else:
             self._failures.pop(key, None)

@@ -99,7 +99,7 @@ class Tally:
             for s in (p.status.containerStatuses if p.status else None) or ()
             if s.state and s.state.terminated
         ]
-        delay: float = min(FIRST_DELAY * 2 ** (len(self.failures) - 1), LAST_DELAY)
+        delay: float = min(FIRST_DELAY * 2.0 ** min(len(self.failures) - 1, 10), LAST_DELAY)
         last: float = max(ends, default=0.0)
         return last + delay - now
 

@@ -1,0 +1,37 @@
+"""The loop every component is: a key that fails for ever is tried for ever, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from minik8s_net.reconcile import Reconciler
+
+
+def test_thousands_of_failures_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    tries = {"bad": 0, "good": 0}
+
+    async def reconcile(key: str) -> None:
+        tries[key] += 1
+        if key == "bad":
+            raise ValueError("always")
+
+    async def script() -> None:
+        loop = Reconciler("test", reconcile)
+        running = asyncio.create_task(loop.run())
+        for number in range(1500):  # each failure doubles the wait: 2 ** 1100 is no number of seconds
+            loop.mark("bad")
+            while tries["bad"] <= number:
+                await asyncio.sleep(0)
+        loop.mark("good")
+        while not tries["good"]:
+            await asyncio.sleep(0)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(script())
+    assert len(caplog.records) == 1, "a run of failures is told once"
