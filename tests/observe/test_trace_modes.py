@@ -54,6 +54,10 @@ def test_vxlan_and_nftables(fresh_home: Home) -> None:
     assert [s.what.rpartition(": ")[2] for s in hairpin.stations if s.layer == "nat"][:2] == ["DNAT", "masquerade"]
     outside = c.trace("outside", "172.18.1.1:30080")
     assert (outside.verdict, outside.gaps) == ("delivered", [])
+    wrapping = [
+        s for s in outside.stations if s.place == "node-2" and s.direction == "back" and "masquerading" in s.what
+    ]
+    assert wrapping  # the rules that the answer's VXLAN wrapping met, although the flow is masqueraded
     denied = c.trace("client", "http://" + c.get("pod", "locked").status.podIP + ":8080")
     assert (denied.verdict, denied.stations[-1].place) == ("dropped", "node-2")
 

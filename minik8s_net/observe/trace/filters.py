@@ -17,6 +17,13 @@ SNAP = 900  # bytes: the largest DNS answer whole
 _EXPERIMENTAL = tuple(range(3, 64, 4))
 _BEFORE, _AFTER = -310, 310  # earlier than any table of ours, kube-proxy's or iptables'; later than translation
 
+# Behind UDP (8 bytes), VXLAN (8) and Ethernet (14): the inner type of service, source, destination, and both ports.
+_WRAPPED_SET = "  set wrapped { typeof @th,368,32 . @th,416,16; flags dynamic; size 64; }\n"
+_WRAPPED_RULES = """\
+    udp dport 4789 @th,248,8 {tos:#x} add @wrapped {{ @th,336,32 . @th,400,16 }} meta nftrace set 1
+    udp dport 4789 @th,368,32 . @th,416,16 @wrapped meta nftrace set 1
+"""
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -36,28 +43,22 @@ def dscp(number: int) -> int:
     return _EXPERIMENTAL[number % len(_EXPERIMENTAL)]
 
 
-def tracing_rules(table: str, flow: Flow, bridges: Sequence[str] = ()) -> str:
+def tracing_rules(table: str, flow: Flow, bridges: Sequence[str] = (), *, vxlan: bool = False) -> str:
     """A script for nft; with `bridges` (their addresses) also for frames on them, before IP sees them.
 
     To a bridge's own address come the answers of masqueraded flows: their port is known to the ip table only.
+    `vxlan`: also for what this host wraps; the wrapped packet's addresses are read at their fixed offsets.
     """
-    ends = f"{{ {flow.client} . {flow.port} }}"
-    known = "type ipv4_addr . inet_service; flags dynamic; size 64;"
+    ends = f"elements = {{ {flow.client} . {flow.port} }}"
+    known = f"set ends {{ type ipv4_addr . inet_service; flags dynamic; size 64; {ends} }}"
     learn = f"ip dscp {flow.dscp} meta l4proto {{ tcp, udp }} add @ends {{ ip saddr . th sport }}"
     text = f"""table ip {table} {{
   flags owner
-  set ends {{ {known} elements = {ends} }}
-  chain watch {{
-    tcp flags & (syn | rst) != 0 ip saddr . tcp sport @ends meta nftrace set 1
-    tcp flags & (syn | rst) != 0 ip daddr . tcp dport @ends meta nftrace set 1
-    meta l4proto udp ip saddr . udp sport @ends meta nftrace set 1
-    meta l4proto udp ip daddr . udp dport @ends meta nftrace set 1
-    tcp flags & (syn | rst) != 0 {learn} meta nftrace set 1
-    meta l4proto udp {learn} meta nftrace set 1
+  {known}
+{_WRAPPED_SET if vxlan else ""}  chain watch {{
+{_watch("ip saddr . th sport @ends", "ip daddr . th dport @ends", learn)}\
     icmp type {{ destination-unreachable, time-exceeded }} meta nftrace set 1
-    udp dport 4789 @th,248,8 {flow.dscp << 2:#x} meta nftrace set 1
-    udp dport 4789 @th,368,32 {_hex(flow.client)} @th,416,16 {flow.port} meta nftrace set 1
-  }}
+{_WRAPPED_RULES.format(tos=flow.dscp << 2) if vxlan else ""}  }}
   chain before {{ type filter hook prerouting priority {_BEFORE}; jump watch; }}
   chain own {{ type filter hook output priority {_BEFORE}; jump watch; }}
   chain after {{ type filter hook postrouting priority {_AFTER}; {learn}; }}
@@ -65,27 +66,22 @@ def tracing_rules(table: str, flow: Flow, bridges: Sequence[str] = ()) -> str:
 """
     if not bridges:
         return text
-    return (
-        text
-        + f"""table bridge {table} {{
+    to_bridge = f"ip daddr {{ {', '.join(bridges)} }}"
+    return f"""{text}table bridge {table} {{
   flags owner
-  set ends {{ {known} elements = {ends} }}
+  {known}
   chain before {{ type filter hook prerouting priority {_BEFORE};
-    ether type ip tcp flags & (syn | rst) != 0 ip saddr . tcp sport @ends meta nftrace set 1
-    ether type ip tcp flags & (syn | rst) != 0 ip daddr . tcp dport @ends meta nftrace set 1
-    ether type ip meta l4proto udp ip saddr . udp sport @ends meta nftrace set 1
-    ether type ip meta l4proto udp ip daddr . udp dport @ends meta nftrace set 1
-    ether type ip tcp flags & (syn | rst) != 0 ip daddr {{ {", ".join(bridges)} }} meta nftrace set 1
-    ether type ip meta l4proto udp ip daddr {{ {", ".join(bridges)} }} meta nftrace set 1
+{_watch("ip saddr . th sport @ends", "ip daddr . th dport @ends", to_bridge, family="ether type ip ")}\
   }}
   chain own {{ type filter hook output priority {_BEFORE}; ether type ip {learn}; }}
 }}
 """
-    )
 
 
-def _hex(ip: str) -> str:
-    return "0x" + bytes(int(part) for part in ip.split(".")).hex()
+def _watch(*matches: str, family: str = "") -> str:
+    """Of TCP only what opens or refuses a connection."""
+    kinds = ("tcp flags & (syn | rst) != 0", "meta l4proto udp")
+    return "".join(f"    {family}{kind} {match} meta nftrace set 1\n" for match in matches for kind in kinds)
 
 
 # -- frames --------------------------------------------------------------------------------------------------------

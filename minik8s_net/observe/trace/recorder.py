@@ -90,7 +90,8 @@ class Recorder:
         try:
             names = {link.name for link in links.values() if link.kind == "bridge"}
             bridges = [a.ip for a in rtnetlink.addresses() if a.dev in names and place.kind == "node"]
-            rules = HeldRules(tracing_rules(self._table, self._flow, bridges))
+            vxlan = any(link.kind == "vxlan" for link in links.values())
+            rules = HeldRules(tracing_rules(self._table, self._flow, bridges, vxlan=vxlan))
         except ToolError as error:
             record.gaps.append(f"{place.name}: rules were not traced ({error.output or error})")
         return _Listening(record, ring, events, rules)

@@ -83,7 +83,7 @@ class Teller:
             what = f"conntrack translates the answer's {which} back"
             yield self._station(place, "nat", what, "", before=before_, after=after, at_ms=at)
         if earlier and earlier[-1].master == s.interface and not s.outgoing:
-            what = f"bridge {s.interface} hands {_gist(s.packet)} up: it is for {place} itself to route"
+            what = f"bridge {s.interface} hands {_gist(s.packet)} up to {place}"
             yield self._station(place, "bridge", what, _ends(s.packet), interface=s.interface, at_ms=at)
             return
         kind = f"{s.interface} (port of {s.master})" if s.master else s.interface

@@ -46,7 +46,8 @@ def _lines(trace: Trace, paint: Paint, brief: bool) -> Iterator[str]:
         for gap in trace.gaps:
             yield from textwrap.wrap(gap, WIDTH, initial_indent="  - ", subsequent_indent="    ")
     yield ""
-    yield f"{len(trace.stations)} stations, traced in {trace.milliseconds:.0f} ms"
+    many = "station" if len(trace.stations) == 1 else "stations"
+    yield f"{len(trace.stations)} {many}, traced in {trace.milliseconds:.0f} ms"
 
 
 def _heading(place: str, direction: str, times: list[float], paint: Paint) -> str:
