@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from minik8s_net import Cluster
 from minik8s_net.api.errors import StatusError
 from minik8s_net.observe.trace.model import Trace
 from tests.conftest import Home
-from tests.observe.trace_world import OBJECTS, PODS, Sight, Witness, bones, sights_of, texts, witness
+from tests.observe.trace_world import OBJECTS, PODS, Witness, bones, texts, witness
 
 pytestmark = pytest.mark.cluster
 NAME = "trace"
@@ -145,26 +145,8 @@ def test_the_stations_of(case: str, traces: dict[str, Trace]) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN)
-def test_tcpdump_saw_the_same_of(case: str, traces: dict[str, Trace], tcpdump: Witness, eventually: Any) -> None:
-    """In every namespace: the same packets at the same devices, out and back, and no others."""
-    trace = traces[case]
-    sent = next(s for s in trace.stations if s.layer == "interface")
-    port = sent.detail.partition(" ")[0].rpartition(":")[2]
-    first = eventually(lambda: tcpdump.first_sequence(port))
-    for place in tcpdump.files:
-        for back in (False, True):
-            if back and case == "no endpoints":
-                continue  # the answer is ICMP, which bears no sequence number of its own
-            told = sights_of(trace.stations, place, back=back)
-            _agree(lambda place=place, back=back: tcpdump.sights(place, first, back=back), told)
-
-
-def _agree(look: Callable[[], list[Sight]], told: list[Sight]) -> None:
-    """tcpdump writes some milliseconds later. Between devices of one namespace its order may be another."""
-    deadline = time.monotonic() + 5
-    while sorted(look()) != sorted(told) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert sorted(look()) == sorted(told)
+def test_tcpdump_saw_the_same_of(case: str, traces: dict[str, Trace], tcpdump: Witness) -> None:
+    tcpdump.agrees(traces[case])
 
 
 def test_verdicts_and_reasons(traces: dict[str, Trace]) -> None:
@@ -231,7 +213,7 @@ def test_dns_blocked_by_a_policy(cluster: Cluster) -> None:
     assert bones(told)[-1].endswith("policy")
 
 
-def test_a_missing_route(cluster: Cluster) -> None:
+def test_a_missing_route(cluster: Cluster, tcpdump: Witness) -> None:
     """Without its route the packet goes to the fabric, which forwards nothing: no rule dropped it, and it says so."""
     far = cluster.get("pod", "far").status.podIP
     assert cluster.shell("node-1", "ip route del 10.244.2.0/24").exit_code == 0
@@ -244,6 +226,7 @@ def test_a_missing_route(cluster: Cluster) -> None:
     assert "No route to host" in told.because
     assert any(s.place == "node-1" and "default via 172.18.0.1" in s.what for s in told.stations)
     assert bones(told)[-1] == "fabric > interface bridge route"
+    tcpdump.agrees(told)
     assert cluster.trace("client", f"{far}:8080").delivered
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from minik8s_net import Cluster
 from minik8s_net.observe.trace.model import Trace
 from tests.conftest import Home
-from tests.observe.trace_world import OBJECTS, PODS, bones
+from tests.observe.trace_world import OBJECTS, PODS, bones, witness
 
 pytestmark = pytest.mark.cluster
 OVER_VXLAN = """\
@@ -38,9 +39,12 @@ def prepared(home: Home, name: str, *flags: str) -> Cluster:
     return cluster
 
 
-def test_vxlan_and_nftables(fresh_home: Home) -> None:
+def test_vxlan_and_nftables(fresh_home: Home, tmp_path: Path) -> None:
     c = prepared(fresh_home, "tv", "--cni", "vxlan", "--proxy-mode", "nftables")
-    told = c.trace("client", "http://far-svc")
+    with witness(fresh_home, "tv", tmp_path, ("node-1", "node-2", "fabric", "pod/client", "pod/far")) as tcpdump:
+        told = c.trace("client", "http://far-svc")
+        tcpdump.agrees(told)
+        tcpdump.agrees(c.trace("outside", "172.18.1.1:30080"))
     assert "\n".join(bones(told)) == OVER_VXLAN
     assert told.gaps == []
     outer = [s for s in told.stations if s.layer == "tunnel" and s.direction == "out"]

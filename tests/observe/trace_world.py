@@ -70,9 +70,9 @@ def texts(trace: Trace) -> str:
 
 
 # -- tcpdump ----------------------------------------------------------------------------------------------------------
+WHERE = re.compile(r"(?P<device>\S+)\s+(?P<way>In|Out|P|B|M)\s+IP (?P<ends>[\d.]+ > [\d.]+): ")
 LINE = re.compile(
-    r"(?P<device>\S+)\s+(?P<way>In|Out|P|B|M)\s+IP (?P<src>[\d.]+)\.(?P<sport>\d+) > (?P<dst>[\d.]+)\.(?P<dport>\d+): "
-    r"Flags \[(?P<flags>[^]]+)\], (?:seq (?P<seq>\d+), )?(?:ack (?P<ack>\d+), )?"
+    r"IP (?P<ends>[\d.]+ > [\d.]+): Flags \[(?P<flags>[^]]+)\], (?:seq (?P<seq>\d+), )?(?:ack (?P<ack>\d+), )?"
 )
 STATION = re.compile(r"([\d.]+):(\d+) -> ([\d.]+):(\d+)")
 Sight = tuple[str, str, str]
@@ -86,25 +86,55 @@ class Witness:
     files: dict[str, Path] = field(default_factory=dict)
 
     def sights(self, place: str, first: int, *, back: bool) -> list[Sight]:
-        """What tcpdump saw there of the SYN with this sequence number, or of its answer. tcpdump may lag a little."""
-        found = []
+        """What tcpdump saw there of the SYN with this sequence number, or of its answer. tcpdump may lag a little.
+
+        What VXLAN carries it prints on a second line, without a device: then the first line's is meant.
+        """
+        found, where = [], None
         for line in self.files[place].read_text().splitlines():
-            if m := LINE.search(line):
-                ours = m["flags"] in ("S.", "R.") and int(m["ack"] or 0) == (first + 1) % 2**32 if back else (
-                    m["flags"] == "S" and int(m["seq"] or 0) == first
-                )  # fmt: skip
-                if ours:
-                    way = "out" if m["way"] == "Out" else "in"
-                    found.append((m["device"], way, f"{m['src']}:{m['sport']} -> {m['dst']}:{m['dport']}"))
+            where = WHERE.search(line) or where
+            m = LINE.search(line)
+            if m and where and _is_ours(m, first, back=back):
+                way = "out" if where["way"] == "Out" else "in"
+                found.append((where["device"], way, _ends(where["ends"])))
         return found
 
-    def first_sequence(self, port: str) -> int:
-        """The sequence number of the SYN from this source port, as the source's own tcpdump has it."""
+    def first_sequence(self, port: str) -> int | None:
+        """The sequence number of the SYN from this source port."""
         for text in (path.read_text() for path in self.files.values()):
             for m in LINE.finditer(text):
-                if m["flags"] == "S" and m["sport"] == port:
+                if m["flags"] == "S" and m["ends"].partition(" ")[0].endswith(f".{port}"):
                     return int(m["seq"])
-        raise AssertionError(f"tcpdump saw no SYN from port {port}")
+        return None
+
+    def agrees(self, trace: Trace) -> None:
+        """Assert: in every namespace the same packets at the same devices, out and back, and no others.
+
+        Not their order between devices of one namespace: tcpdump on "any" does not keep it.
+        """
+        sent = next(s for s in trace.stations if s.layer == "interface")
+        port = sent.detail.partition(" ")[0].rpartition(":")[2]
+        refused = any("ICMP" in s.what for s in trace.stations)  # that answer bears no sequence number of its own
+        deadline = time.monotonic() + 5
+        while (first := self.first_sequence(port)) is None:
+            assert time.monotonic() < deadline, f"tcpdump saw no SYN from port {port}"
+        for place in self.files:
+            for back in (False,) if refused else (False, True):
+                told = sorted(sights_of(trace.stations, place, back=back))
+                while sorted(self.sights(place, first, back=back)) != told and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert sorted(self.sights(place, first, back=back)) == told, f"{place}, back: {back}"
+
+
+def _is_ours(m: re.Match[str], first: int, *, back: bool) -> bool:
+    if back:
+        return m["flags"] in ("S.", "R.") and int(m["ack"] or 0) == (first + 1) % 2**32
+    return m["flags"] == "S" and int(m["seq"] or 0) == first
+
+
+def _ends(text: str) -> str:
+    """tcpdump's `10.1.1.1.80 > 10.1.1.2.4000` as ours."""
+    return " -> ".join(":".join(end.rsplit(".", 1)) for end in text.split(" > "))
 
 
 def sights_of(stations: Sequence[Station], place: str, *, back: bool) -> list[Sight]:
@@ -115,7 +145,7 @@ def sights_of(stations: Sequence[Station], place: str, *, back: bool) -> list[Si
             ends = STATION.search(s.detail)
             if s.layer == "bridge" and "hands" not in s.what:
                 continue  # said of a frame that is told again as its port's
-            if ends and (s.layer != "tunnel"):
+            if ends:
                 way = "out" if " sends " in s.what else "in"
                 found.append((s.interface, way, f"{ends[1]}:{ends[2]} -> {ends[3]}:{ends[4]}"))
     return found
@@ -137,7 +167,7 @@ def witness(home: Home, cluster: str, folder: Path, places: Sequence[str] = PLAC
             "-S",
             "-l",
             "--immediate-mode",
-            "tcp or icmp or udp port 53",
+            "tcp or udp port 4789",
         ]
         with open(path, "w") as out, open(f"{path}.err", "w") as err:
             argv = home.command("shell", "--cluster", cluster, place, "--", *command)
