@@ -46,7 +46,7 @@ docs: setup
 
 notebook: setup
 	$(BIN)/pip install -q -e '.[notebook]'
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+	$(BIN)/minik8s lab ui
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -10,6 +10,7 @@ TABS = {
     "service": ["endpoints", "rules", "object"],
 }
 MOST_LINES = 400
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _COMMANDS = {"addresses": "ip -br addr", "routes": "ip route", "neighbours": "ip neigh"}
 
 
@@ -79,4 +80,5 @@ def _yaml(cluster: Cluster, kind: str, name: str, namespace: str | None) -> str:
     resource = cluster.api.resource(kind)
     found = cluster.api.request("GET", resource.path(namespace, name))
     found["metadata"].pop("managedFields", None)
+    (found["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)  # it says all of it once more, in one line
     return yaml.safe_dump({"apiVersion": resource.api_version, "kind": resource.kind, **found}, sort_keys=False)

@@ -231,10 +231,10 @@ function replay(model, root) {
     h("div", { class: "mk-bar" }, h("b", {}, `${trace.source} → ${trace.target}`),
       h("span", { class: `mk-verdict mk-${trace.verdict}` }, trace.verdict), h("span", { class: "mk-dim" }, trace.because)),
     h("div", { class: "mk-scroll" }, picture),
-    h("div", { class: "mk-bar" }, button("⏮", () => go(0), { "aria-label": "first" }),
+    h("div", { class: "mk-bar" }, button("|◀", () => go(0), { "aria-label": "first" }),
       button("◀ back", () => go(at - 1), { "aria-label": "back" }), play,
       button("step ▶", () => go(at + 1), { "aria-label": "step" }),
-      button("⏭", () => go(stations.length - 1), { "aria-label": "last" }), slider, count), told,
+      button("▶|", () => go(stations.length - 1), { "aria-label": "last" }), slider, count), told,
     ...trace.gaps.map((gap) => h("p", { class: "mk-dim" }, "not seen: " + gap)));
 
   function go(to, playing) {
@@ -258,7 +258,7 @@ function replay(model, root) {
   }
   function run() {
     if (at >= stations.length - 1) at = -1;
-    play.textContent = "⏸ pause";
+    play.textContent = "❚❚ pause";
     timer = setInterval(() => (at < stations.length - 1 ? go(at + 1, true) : pause()), 350);
   }
   function pause() { clearInterval(timer); timer = 0; play.textContent = "▶ play"; }

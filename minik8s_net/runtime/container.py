@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from . import caps, rootfs
 from .init import Init
 from .log import LogFile
-from .syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, setns
+from .syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, MS_PRIVATE, MS_REC, mount, setns
 
 Json = dict[str, Any]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,6 +61,8 @@ def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int)
     for kind, flag in (("net", CLONE_NEWNET), ("uts", CLONE_NEWUTS), ("ipc", CLONE_NEWIPC)):
         setns(namespaces[kind], flag)
     log = LogFile(config["log_path"])
+    # `ip netns add` in a place of ours makes its mounts shared: ours must not take them away with the old root
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
     rootfs.build(spec["place"], config, spec["etc"], spec["writable"])
     streams = _Streams(config["tty"], config["stdin"])
     _touch_message(config["termination_message_path"])
