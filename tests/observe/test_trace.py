@@ -244,6 +244,21 @@ def test_a_gateway_that_is_not_there(cluster: Cluster) -> None:
     assert any("via 172.18.9.9" in s.what for s in told.stations)
 
 
+def test_data_that_is_lost_once_the_connection_stands(cluster: Cluster) -> None:
+    """As with a too small mtu: small packets pass, the answer does not. Where it was seen last is what is known."""
+    far = cluster.get("pod", "far").status.podIP
+    rule = "FORWARD -p tcp --sport 8080 -m length --length 150:65535 -j DROP"
+    assert cluster.shell("node-1", f"iptables -I {rule}").exit_code == 0
+    try:
+        told = cluster.trace("client", f"http://{far}:8080/")
+    finally:
+        cluster.shell("node-1", f"iptables -D {rule}")
+    assert told.verdict == "no-answer"
+    assert "connected, but no answer to the request" in told.because
+    assert "a piece of the answer" in told.because
+    assert told.because.endswith("was last seen in node-1, arriving at eth0")
+
+
 def test_two_traces_side_by_side(traces: dict[str, Trace], home: Home) -> None:
     works, fails = traces["other node"], traces["denied by ingress"]
     told = works.beside(fails)

@@ -67,7 +67,7 @@ class Leg:
 
 
 class Matcher:
-    """Sorts records into the two legs. `began_ns` leaves out what passed earlier."""
+    """Sorts records into the two legs. `request` and `answer` are TCP's data, where it could be told to be ours."""
 
     def __init__(self, flow: Flow, records: list[Record]) -> None:
         self._flow, self._records = flow, records
@@ -78,6 +78,9 @@ class Matcher:
         self.out.seen = [s for s in self._all if self._goes_out(s.packet)]
         self._ends = {s.packet.ends for s in self.out.seen}
         self.back.seen = self._first_answer()
+        data = [s for s in self._all if s.packet.kind == "tcp" and s.packet.size]
+        self.request = [s for s in data if s.packet.ends in self._ends]
+        self.answer = [s for s in data if _reversed(s.packet.ends) in self._ends]
         walks = [walk for record in records for walk in _walks(record)]
         self.out.walks = [walk for walk in walks if self._belongs(walk, self.out)]
         self._ends |= {walk.packet.ends for walk in self.out.walks}  # half translated: between DNAT and SNAT
@@ -99,7 +102,7 @@ class Matcher:
     def _comes_back(self, p: Packet) -> bool:
         if p.kind == "icmp":
             return p.inner is not None and p.inner.ends in self._ends and self._same_first(p.inner)
-        if p.kind != self._flow.protocol or (p.dst, p.dport, p.src, p.sport) not in self._ends:
+        if p.kind != self._flow.protocol or _reversed(p.ends) not in self._ends:
             return False
         if p.kind == "tcp":
             return bool(p.flags & (SYN | RST)) and (p.ack - (self._first or 0)) & 0xFFFFFFFF == 1
@@ -131,6 +134,11 @@ class Matcher:
         if p.kind == "icmp":  # the quoted packet is not in the event
             return any(s.packet.kind == "icmp" for s in self.back.seen) and p.dst in {e[0] for e in self._ends}
         return self._comes_back(p)
+
+
+def _reversed(ends: Ends) -> Ends:
+    src, sport, dst, dport = ends
+    return dst, dport, src, sport
 
 
 def _identity(p: Packet) -> tuple[object, ...]:

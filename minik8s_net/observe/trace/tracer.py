@@ -14,6 +14,7 @@ from lightkube.resources.core_v1 import Pod, Service
 
 from ...api.errors import bad_request
 from ...boot.live import Live
+from ..decode import dns_query
 from . import objects, probe
 from .evidence import gather
 from .filters import Flow, dscp
@@ -60,18 +61,18 @@ class Tracer:
         if isinstance(ip, Trace):
             return ip
         port = self._target.port or objects.port_of(self._live.client, ip, self._target.protocol)
-        nonce = b"" if self._target.protocol == "tcp" else b"echo minik8s-trace-" + os.urandom(4).hex().encode()
-        if port == 53 and nonce:
-            nonce = _version_question()
+        payload = b""
+        if self._target.protocol == "udp":  # `echo …` is what agnhost's netexec answers
+            payload = _question() if port == 53 else b"echo minik8s-trace-" + os.urandom(4).hex().encode()
         try:
             sock = await probe.open_socket(self._source, self._target.protocol, ip, dscp(next(_numbers)))
         except NoSource as error:
             self._say("route", f"to {ip}: {error}", f"ip route get {ip}")
             return self._done("error", f"{self._source.name} has no way to {ip}: {error}")
         with sock:
-            flow = self._flow(sock, nonce)
+            flow = self._flow(sock, payload)
             recorder = await self._record(ip, port, flow)
-            exchange = probe.exchange(sock, self._target, ip, port, nonce, self._seconds)
+            exchange = probe.exchange(sock, self._target, ip, port, payload, self._seconds)
             outcome = await self._unless_dropped(exchange, recorder, flow)
             await asyncio.sleep(SETTLE)
             return await self._told(outcome, recorder.collect(), flow)
@@ -179,9 +180,7 @@ class Tracer:
         waiting = asyncio.ensure_future(exchange)
         try:
             while not (await asyncio.wait({waiting}, timeout=LOOK))[0]:
-                matcher = Matcher(flow, recorder.collect())
-                walks = (*matcher.out.walks, *matcher.back.walks)
-                if any(event.verdict == "drop" for walk in walks for event in walk.events):
+                if _dropped(flow, recorder.collect()):
                     await asyncio.wait({waiting}, timeout=LOOK)  # a rule that refuses drops too, and then says so
                     break
             return waiting.result() if waiting.done() else Outcome("silent", "no answer")
@@ -217,8 +216,15 @@ class Tracer:
         return Trace(self._source.name, self._target.text, verdict, numbered, 0.0, self._gaps, because)
 
 
-def _version_question() -> bytes:
-    """A DNS server answers nothing but questions: one that every server of a cluster knows."""
-    from ..decode import dns_query
+def _dropped(flow: Flow, records: list[Record]) -> bool:
+    """Whether a rule dropped this very packet (or its answer)."""
+    if not any(event.verdict == "drop" for record in records for event in record.events):
+        return False
+    matcher = Matcher(flow, records)
+    walks = (*matcher.out.walks, *matcher.back.walks)
+    return any(event.verdict == "drop" for walk in walks for event in walk.events)
 
+
+def _question() -> bytes:
+    """A DNS server answers nothing but questions: one about a name that every cluster has."""
     return dns_query(int.from_bytes(os.urandom(2), "big"), "kubernetes.default.svc.cluster.local")

@@ -46,6 +46,8 @@ def _refusal(matcher: Matcher, stop: Station | None, stations: list[Station], ou
 
 def _silence(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tuple[str, str, list[str]]:
     """No rule dropped it, and nobody answered: where it was last seen is all that is known."""
+    if matcher.request:
+        return _stalled(outcome, matcher)
     if matcher.back.seen:
         leg, what = matcher.back, "the answer"
     elif matcher.out.seen:
@@ -53,8 +55,7 @@ def _silence(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tup
     else:
         return "no-answer", f"{outcome.words}; no device saw the packet", ["no device saw the packet leave"]
     last = leg.seen[-1]
-    how = "leaving by" if last.outgoing else "arriving at"
-    where = f"{what} was last seen in {last.place.name}, {how} {last.interface}"
+    where = f"{what} was last seen {_sight(last)}"
     end = next((s for s in reversed(stations) if s.layer == "route"), None)
     if end and end.place == last.place.name and " dev " not in end.what:
         return "no-answer", f"{outcome.words}; {where}, which has no route on {end.what}", []
@@ -63,6 +64,25 @@ def _silence(outcome: Outcome, matcher: Matcher, stations: list[Station]) -> tup
         cause = "a queue (tc -s qdisc), a device that is down, or a neighbour that does not answer (ip neigh)"
         return "no-answer", f"{outcome.words}; {where}", [f"{where}: {cause} can be why; the kernel does not say"]
     return "no-answer", f"{outcome.words}; {where}", [f"{where}; no rule there dropped it, what did is not recorded"]
+
+
+def _stalled(outcome: Outcome, matcher: Matcher) -> tuple[str, str, list[str]]:
+    """The connection stands; the request or its answer is missing. Data is not followed through the rules."""
+    source, target = matcher.out.seen[0].place, matcher.out.seen[-1].place
+    for what, segments, end in (("the request", matcher.request, target), ("the answer", matcher.answer, source)):
+        last: dict[int, Seen] = {s.packet.seq: s for s in segments}  # sorted by time: the last sight of each
+        for s in last.values():
+            if s.place is not end:
+                where = f"a piece of {what}, {s.packet.size} bytes, was last seen {_sight(s)}"
+                how = "data is not followed through the rules: a rule, a device's mtu or a queue can be why"
+                return "no-answer", f"{outcome.words}; {where}", [f"{where}; {how}"]
+    if not matcher.answer:
+        return "no-answer", f"{outcome.words}; the request arrived in {target.name}, which sent nothing back", []
+    return "no-answer", f"{outcome.words}; what {target.name} sent did arrive, too late or unfinished", []
+
+
+def _sight(s: Seen) -> str:
+    return f"in {s.place.name}, {'leaving by' if s.outgoing else 'arriving at'} {s.interface}"
 
 
 def _unseen(matcher: Matcher) -> list[str]:
