@@ -131,7 +131,7 @@ def _merge(kind: Type, hint: Hint, live: Any, config: Any) -> Any:
     if not how or type(live) is not type(config):
         return config
     if how == "set":
-        return live + [member for member in config if member not in live]
+        return list({repr(member): member for member in (*live, *config)}.values())
     if how != "items":
         merged = dict(live)
         for step, part_kind, part_hint, part in divide(kind, hint, config):
@@ -139,23 +139,16 @@ def _merge(kind: Type, hint: Hint, live: Any, config: Any) -> Any:
             merged[name] = _merge(part_kind, part_hint, live[name], part) if name in live else part
         return merged
     items = {step: item for step, _, _, item in divide(kind, hint, live)}
+    after: dict[str | None, list[str]] = {}  # new items, by the present one that they follow
     previous = None
     for step, part_kind, part_hint, part in divide(kind, hint, config):
         if step in items:
-            items[step] = _merge(part_kind, part_hint, items[step], part)
+            previous, items[step] = step, _merge(part_kind, part_hint, items[step], part)
         else:
-            items = _inserted(items, previous, step, part)
-        previous = step
-    return list(items.values())
-
-
-def _inserted(items: dict[str, Any], after: str | None, step: str, item: Any) -> dict[str, Any]:
-    """With `item` behind the one it follows; the first of a manifest goes to the end of what is there."""
-    if after is None:
-        return {**items, step: item}
-    at = list(items).index(after) + 1
-    pairs = list(items.items())
-    return dict([*pairs[:at], (step, item), *pairs[at:]])
+            after.setdefault(previous, []).append(step)
+    new = {step: part for step, _, _, part in divide(kind, hint, config) if step not in items}
+    order = [s for present in items for s in (present, *after.get(present, ()))] + after.get(None, [])
+    return [items[step] if step in items else new[step] for step in order]
 
 
 def _prune(kind: Kind, tree: Json, gone: set[Path], kept: set[Path]) -> Json:

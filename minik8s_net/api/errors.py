@@ -106,6 +106,7 @@ class Go(str):
         )
 
 
+MAX_CAUSES = 1000  # of one refusal: nobody reads more
 _WORDS = {
     "Required": "Required value",
     "Invalid": "Invalid value",
@@ -189,6 +190,7 @@ def invalid(kind: Kind, name: str, errors: list[FieldError]) -> StatusError:
 
 def invalid_named(kind: str, group: str, name: str, errors: list[FieldError]) -> StatusError:
     """422 for what is no stored kind, e.g. `CreateOptions.meta.k8s.io`."""
+    errors = errors[:MAX_CAUSES]
     message = f'{_qualified(kind, group)} "{name}" is invalid: {_aggregate(errors)}'
     details = _details(kind, group, name)
     return StatusError(422, "Invalid", message, {**details, "causes": [e.to_cause() for e in errors]})

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 MAX_DEPTH = 200
+MAX_NODES = 50_000  # values in one body: what takes seconds to look at would make everybody wait
 
 
 class JsonError(ValueError):
@@ -28,9 +29,9 @@ def load(body: bytes) -> tuple[Any, list[str]]:
 
     try:
         tree = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=_int)
+        check(tree)
         if repeated:
             return tree, _duplicates(json.loads(text, object_pairs_hook=_Pairs), "")
-        _depth(tree)
     except json.JSONDecodeError as error:
         raise JsonError(_word(error, text)) from None
     except RecursionError:
@@ -58,17 +59,17 @@ def _duplicates(node: Any, path: str) -> list[str]:
     return found
 
 
-def _depth(tree: Any) -> None:
-    level, nodes = 0, [tree]
+def check(tree: Any) -> None:
+    """Raises JsonError for a tree that is nested too deeply or has too many values."""
+    level, count = 0, 0
+    nodes = [tree] if isinstance(tree, (dict, list)) else []
     while nodes:
-        level += 1
+        level, count = level + 1, count + sum(map(len, nodes))
         if level > MAX_DEPTH:
-            raise RecursionError
-        nodes = (
-            [c for n in nodes for c in (n.values() if isinstance(n, dict) else n) if isinstance(c, (dict, list))]
-            if (level > 1 or isinstance(tree, (dict, list)))
-            else []
-        )
+            raise JsonError("exceeded max depth")
+        if count > MAX_NODES:
+            raise JsonError(f"more than {MAX_NODES} values")
+        nodes = [c for n in nodes for c in (n.values() if isinstance(n, dict) else n) if isinstance(c, (dict, list))]
 
 
 def _constant(name: str) -> Any:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import deque
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from minik8s_net.api import schema
-from minik8s_net.api.errors import bad_request, rejected_patch
+from minik8s_net.api.errors import StatusError, bad_request, rejected_patch
 
 Json = dict[str, Any]
 JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024  # bytes that one patch's "copy" operations may add
 
 
 def merge(tree: Any, patch: Any) -> Any:
@@ -43,14 +45,24 @@ def json_patch(tree: Json, operations: Any) -> Json:
         detail = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise bad_request(detail)
     document: Any = copy.deepcopy(tree)
+    copied = 0
     for operation in operations:
         try:
+            if operation["op"] == "copy":
+                copied += len(json.dumps(_get(document, _pointer(operation["from"]))))
+                _check_copied(copied)
             document = _apply(document, operation)
         except (KeyError, IndexError, ValueError, TypeError):
             raise rejected_patch() from None
     if not isinstance(document, dict):
         raise rejected_patch()
     return document
+
+
+def _check_copied(size: int) -> None:
+    if size > MAX_COPIED:
+        said = "Unable to complete the copy, the accumulated size increase of copy is"
+        raise StatusError(413, "RequestEntityTooLarge", f"{said} {size}, exceeding the limit {MAX_COPIED}")
 
 
 def _apply(document: Any, operation: Json) -> Any:
@@ -191,21 +203,26 @@ def _field(kind: schema.Type | None, hint: list[str] | None, old: Any, value: An
 
 def _merge_list(model: type[Any] | None, key: str, old: list[Any], patch: list[Any]) -> list[Any]:
     if not key:  # a set of scalars
-        return old + [v for v in patch if v not in old]
+        return list({repr(v): v for v in (*old, *patch)}.values())
     if any(isinstance(v, dict) and v.get("$patch") == "replace" and len(v) == 1 for v in patch):
         return [v for v in patch if not (isinstance(v, dict) and "$patch" in v)]
-    merged = list(old)
+    merged = {f"{_name(item, key)} {i if _name(item, key) is None else ''}": item for i, item in enumerate(old)}
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        same = [i for i, v in enumerate(merged) if isinstance(v, dict) and v.get(key) == item[key]]
+            raise bad_request(f"map: {str(item)[:200]} does not contain declared merge key: {key}")
+        name = f"{_name(item, key)} "
         if item.get("$patch") == "delete":
-            merged = [v for i, v in enumerate(merged) if i not in same]
-        elif same:
-            merged[same[0]] = _strategic(model, merged[same[0]], item)
+            merged.pop(name, None)
         else:
-            merged.append(_strategic(model, {}, item))
-    return merged
+            merged[name] = _strategic(model, merged.get(name, {}), item)
+    return list(merged.values())
+
+
+def _name(item: Any, key: str) -> str | None:
+    """What tells an item of a list from the others: its merge key's value, or itself where it is a scalar."""
+    if not isinstance(item, dict):
+        return repr(item)
+    return repr(item[key]) if key in item else None
 
 
 def _ordered(items: list[Any], order: Any, before: Any, key: str) -> list[Any]:
@@ -217,15 +234,12 @@ def _ordered(items: list[Any], order: Any, before: Any, key: str) -> list[Any]:
     if not isinstance(order, list) or not isinstance(before, list):
         return items
 
-    def name(item: Any) -> Any:
-        return item.get(key) if isinstance(item, dict) else item
-
-    wanted, known = [name(v) for v in order], [name(v) for v in before]
-    named = sorted((v for v in items if name(v) in wanted), key=lambda v: wanted.index(name(v)))
-    others = [v for v in items if name(v) not in wanted]
+    wanted, known = ({_name(v, key): at for at, v in enumerate(values)} for values in (order, before))
+    named = deque(sorted((v for v in items if _name(v, key) in wanted), key=lambda v: wanted[_name(v, key)]))
+    others = deque(v for v in items if _name(v, key) not in wanted)
     made: list[Any] = []
     while named and others:
-        here, there = name(others[0]), name(named[0])
-        first = here in known and there in known and known.index(here) < known.index(there)
-        made.append((others if first else named).pop(0))
+        here, there = known.get(_name(others[0], key)), known.get(_name(named[0], key))
+        first = here is not None and there is not None and here < there
+        made.append((others if first else named).popleft())
     return [*made, *named, *others]

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minik8s_net.api import kinds, schema
+from minik8s_net.api import jsontext, kinds, schema
 from minik8s_net.api.errors import bad_request
 
 Json = dict[str, Any]
@@ -47,14 +47,15 @@ def decode(body: bytes) -> Json:
 def _decode(body: bytes) -> Json:
     if not body.startswith(MAGIC):
         raise ValueError("expected prefix k8s\\0")
-    envelope = _message("runtime.Unknown", memoryview(body)[len(MAGIC) :], 0)
+    budget = _Budget()
+    envelope = _message("runtime.Unknown", memoryview(body)[len(MAGIC) :], budget)
     meta = envelope.get("typeMeta", {})
     api_version, name = meta.get("apiVersion", ""), meta.get("kind", "")
     raw = base64.b64decode(envelope.get("raw", ""))
     message = _find(api_version, name)
     if message is None:
         raise ValueError(f"no protobuf definition for {api_version} {name}")
-    tree = _message(message, memoryview(raw), 0)
+    tree = _message(message, memoryview(raw), budget)
     kind = kinds.by_kind(api_version, name)
     model = kind.model if kind else None
     clean = _omit_empty(model, tree) if model else tree
@@ -104,23 +105,45 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"illegal wireType {wire}")
 
 
-def _message(name: str, data: memoryview, depth: int) -> Json:
-    if depth > MAX_DEPTH:
+class _Budget:
+    """How many more fields a body may have, and how deep the present one lies."""
+
+    __slots__ = ("depth", "left")
+
+    def __init__(self) -> None:
+        self.depth, self.left = 0, jsontext.MAX_NODES
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {jsontext.MAX_NODES} values")
+
+
+def _nested(name: str, data: memoryview, budget: _Budget) -> Json:
+    budget.depth += 1
+    if budget.depth > MAX_DEPTH:
         raise ValueError("exceeded max depth")
+    tree = _message(name, data, budget)
+    budget.depth -= 1
+    return tree
+
+
+def _message(name: str, data: memoryview, budget: _Budget) -> Json:
     known = _messages()[name]
     tree: Json = {}
     for number, raw in _fields(data):
+        budget.spend()
         spec = known.get(str(number))
         if spec is None:
             continue
         field, kind, repeated = spec[0], spec[1], len(spec) > 2
         if kind.startswith("map<"):
-            key, value = _entry(kind[len("map<string, ") : -1], raw, depth)
+            key, value = _entry(kind[len("map<string, ") : -1], raw, budget)
             tree.setdefault(field, {})[key] = value
         elif repeated and not isinstance(raw, int) and kind in ("int32", "int64"):
             tree.setdefault(field, []).extend(_packed(raw, kind))
         else:
-            value = _value(kind, raw, depth)
+            value = _value(kind, raw, budget)
             if repeated:
                 tree.setdefault(field, []).append(value)
             elif field in INLINE and isinstance(value, dict):
@@ -138,15 +161,15 @@ def _packed(raw: memoryview, kind: str) -> list[int]:
     return found
 
 
-def _entry(kind: str, raw: int | memoryview, depth: int) -> tuple[str, Any]:
+def _entry(kind: str, raw: int | memoryview, budget: _Budget) -> tuple[str, Any]:
     if isinstance(raw, int):
         raise ValueError("map entry expected")
-    key, value = "", _value(kind, memoryview(b""), depth) if kind not in ("bool", "int32", "int64") else 0
+    key, value = "", _value(kind, memoryview(b""), budget) if kind not in ("bool", "int32", "int64") else 0
     for number, part in _fields(raw):
         if number == 1 and not isinstance(part, int):
             key = bytes(part).decode()
         elif number == 2:
-            value = _value(kind, part, depth)
+            value = _value(kind, part, budget)
     return key, value
 
 
@@ -156,7 +179,7 @@ def _signed(number: int, kind: str) -> int:
     return ((number + 2**31) % 2**32) - 2**31 if kind == "int32" else number
 
 
-def _value(kind: str, raw: int | memoryview, depth: int) -> Any:
+def _value(kind: str, raw: int | memoryview, budget: _Budget) -> Any:
     if isinstance(raw, int):
         if kind not in ("bool", "int32", "int64"):
             raise ValueError(f"{kind} sent as a number")
@@ -167,7 +190,7 @@ def _value(kind: str, raw: int | memoryview, depth: int) -> Any:
         return base64.b64encode(raw).decode()
     if kind in SCALARS:
         raise ValueError(f"{kind} sent as bytes")
-    return _special(kind, _message(kind, raw, depth + 1))
+    return _special(kind, _nested(kind, raw, budget))
 
 
 def _special(kind: str, tree: Json) -> Any:

@@ -94,9 +94,13 @@ def validate_update(kind: Kind, new: Json, old: Json, subresource: str | None = 
 def _missing(kind: Kind, tree: Json, errors: list[FieldError]) -> list[FieldError]:
     """Required fields nobody complained about yet (a rule of the kind words it better)."""
     said = {e.path for e in errors}
-    return [
-        required(p) for p in schema.missing(kind.model, tree) if not any(p == s or p.startswith(s + ".") for s in said)
-    ]
+    return [required(p) for p in schema.missing(kind.model, tree) if not any(part in said for part in _holders(p))]
+
+
+def _holders(path: str) -> list[str]:
+    """A path and all that it lies in: `a.b.c`, `a.b`, `a`."""
+    parts = path.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 def name_of(tree: Json) -> str:

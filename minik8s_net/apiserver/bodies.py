@@ -21,8 +21,7 @@ from .registry import WriteOptions
 Json = dict[str, Any]
 LIMIT = 3 * 1024 * 1024  # bytes, as etcd's
 PATIENCE = 60.0  # seconds for a whole body
-MAX_NODES = 1_000_000  # of a YAML document with its aliases written out
-PROTOBUF = "application/vnd.kubernetes.protobuf"
+PROTOBUF, YAML, APPLY = "application/vnd.kubernetes.protobuf", "application/yaml", "application/apply-patch+yaml"
 UNKNOWN_FORMAT = (
     "the body of the request was in an unknown format - accepted media types include: "
     f"application/json, application/yaml, {PROTOBUF}"
@@ -84,9 +83,10 @@ def loose(body: bytes, media: str) -> Any:
         from ..api import protobuf
 
         return protobuf.decode(body)
-    if media in ("application/yaml", "application/apply-patch+yaml"):
+    json_after_all = media == APPLY and body[:1] == b"{"  # kubectl's
+    if media in (YAML, APPLY) and not json_after_all:
         return from_yaml(body)
-    if media in ("application/json", "") or media.endswith("+json"):
+    if media in ("application/json", "") or media.endswith("+json") or json_after_all:
         try:
             return jsontext.load(body)[0]
         except jsontext.JsonError as error:
@@ -109,8 +109,10 @@ def _check_size(body: bytes) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, nodes))
         nodes += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
-        if len(open_nodes) > jsontext.MAX_DEPTH or nodes > MAX_NODES:
-            raise ValueError("exceeded max depth" if nodes <= MAX_NODES else "document contains excessive aliasing")
+        if len(open_nodes) > jsontext.MAX_DEPTH:
+            raise ValueError("exceeded max depth")
+        if nodes > 2 * jsontext.MAX_NODES:  # keys are nodes too
+            raise ValueError("document contains excessive aliasing, or too many values")
 
 
 def from_yaml(body: bytes) -> Any:
