@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 from minik8s_net import Cluster
@@ -22,17 +23,18 @@ LOOKS_OF_NODES = {
     "ipset": "ipset save",
     "nft": "nft list table bridge minik8s-entry; nft list tables bridge; nft list tables netdev",
 }
-MARK = "=== "
+PLACE, MARK = "### ", "=== "
+OURS = ("eth0", "br0", "cni0", "vxlan.1")
 
 
 def kernel_state(cluster: Cluster) -> State:
     """`PLACE: TOOL` -> its lines, without counters; in order of the alphabet where order means nothing."""
     pods = [p for p in cluster.api.request("GET", "/api/v1/pods")["items"] if p["status"].get("phase") == "Running"]
-    names = [f"{p['metadata']['namespace']}/pod/{p['metadata']['name']}" for p in pods]
+    names = [f"{p['metadata']['namespace']}.{p['metadata']['name']}" for p in pods]
     nodes = [n["metadata"]["name"] for n in cluster.api.request("GET", "/api/v1/nodes")["items"]]
     state: State = {}
-    for place in ["fabric", "outside", *nodes, *names]:
-        state |= {f"{place}: {look}": lines for look, lines in _look(cluster, place).items()}
+    for place, looks in _look(cluster, ["fabric", "outside", *nodes, *names]).items():
+        state |= {f"{place}: {look}": lines for look, lines in looks.items()}
     return state
 
 
@@ -45,12 +47,33 @@ def difference(before: State, after: State) -> list[str]:
     return said
 
 
-def _look(cluster: Cluster, place: str) -> State:
+def returns_to(cluster: Cluster, before: State, seconds: float) -> None:
+    """Wait until the kernel is as it was; what differs still is the failure's message."""
+    deadline = time.monotonic() + seconds
+    while (left := difference(before, kernel_state(cluster))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, "\n".join(left)
+
+
+def _look(cluster: Cluster, places: list[str]) -> dict[str, State]:
+    """One process enters the cluster, and from there each namespace: a shell per place would cost seconds."""
+    script = "\n".join(
+        f"echo '{PLACE}{place}'; nsenter --net=/run/minik8s/netns/{cluster.name}.{place} sh -c \"{_script(place)}\""
+        for place in places
+    )
+    output = cluster.shell("fabric", ["sh", "-c", script]).stdout
+    parts = {part.partition("\n")[0]: part.partition("\n")[2] for part in output.split(PLACE)[1:]}
+    assert parts.keys() == set(places), output[:300]
+    return {place: _parse(text) for place, text in parts.items()}
+
+
+def _script(place: str) -> str:
     looks = {**LOOKS, **(LOOKS_OF_NODES if place.startswith(("node-", "fabric")) else {})}
-    script = "; ".join(f"echo '{MARK}{name}'; {command} 2>/dev/null" for name, command in looks.items())
-    output = cluster.shell(place, ["sh", "-c", script]).stdout
+    return "; ".join(f"echo '{MARK}{name}'; {command} 2>/dev/null" for name, command in looks.items())
+
+
+def _parse(output: str) -> State:
     parts = {part.partition("\n")[0]: part.partition("\n")[2] for part in output.split(MARK)[1:]}
-    assert parts.keys() == looks.keys(), f"{place}: {output[:200]}"
     found = {name: sorted(COUNTS.sub("", line).strip() for line in text.splitlines()) for name, text in parts.items()}
     found["links"] = sorted(_link(each) for each in json.loads(parts["links"]))
     for name in ("iptables", "ipset"):  # comments carry the time; sizes grow with use
@@ -63,5 +86,6 @@ def _look(cluster: Cluster, place: str) -> State:
 def _link(link: dict[str, Any]) -> str:
     info = link.get("linkinfo") or {}
     hairpin = (info.get("info_slave_data") or {}).get("hairpin")
-    said = (link["ifname"], info.get("info_kind"), link["mtu"], link.get("master"), link["operstate"], link["address"])
+    chosen = link["address"] if link["ifname"] in OURS else ""  # the kernel invents those of ports
+    said = (link["ifname"], info.get("info_kind"), link["mtu"], link.get("master"), link["operstate"], chosen)
     return " ".join(map(str, (*said, f"hairpin={hairpin}")))

@@ -15,7 +15,7 @@ from minik8s_net.faults.catalogue import CATALOGUE
 from minik8s_net.faults.mechanisms import mechanisms
 
 from .conftest import service
-from .kernelstate import difference, kernel_state
+from .kernelstate import kernel_state, returns_to
 
 pytestmark = pytest.mark.cluster
 Symptom = Callable[[Cluster], bool]
@@ -106,7 +106,7 @@ def test_fault_shows_its_symptom_and_clears_without_a_trace(
     assert told["lesson"] == CATALOGUE[name].lesson
     eventually(lambda: symptom(healthy), 12)
     healthy.api.verb("fault-clear", which=name)
-    eventually(lambda: not difference(before, kernel_state(healthy)), 12)
+    returns_to(healthy, before, 12)
     assert get(healthy, "web") == "ok"
     assert not symptom(healthy)
 
