@@ -63,7 +63,7 @@ class Cluster:
             self.report(pod, "Running", True)
 
     def report(self, pod: Any, phase: str, ready: bool) -> None:
-        ip = pod.status.podIP or f"10.244.1.{next(self._numbers)}"
+        ip = pod.status.podIP or f"10.244.{1 + (number := next(self._numbers)) // 250}.{number % 250}"
         entry = {"type": "Ready", "status": str(ready), "lastTransitionTime": "2024-01-01T00:00:00Z"}
         status = {"phase": phase, "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [entry]}
         meta = pod.metadata
