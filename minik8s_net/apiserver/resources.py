@@ -5,14 +5,15 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#standard-api-termin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api.errors import StatusError, bad_request, prohibited, required
+from ..api.errors import StatusError, bad_request, is_not_found, prohibited, required
 from ..api.errors import invalid_named as invalid_options
 from ..api.kinds import Kind
 from ..store.version import Version
@@ -23,6 +24,7 @@ from .selection import Selection
 from .target import Query, Target, method_not_allowed, not_served
 
 Json = dict[str, Any]
+BATCH = 50  # objects of a deletecollection between two looks at other requests
 SUBRESOURCES = ("", "status", "finalize", "ephemeralcontainers", "resize")
 
 
@@ -51,7 +53,7 @@ class Resources:
         """The response to a request about stored objects. Raises StatusError."""
         if not target.kind.storable or target.subresource not in SUBRESOURCES:
             raise not_served() if target.kind.storable else method_not_allowed()
-        verbs: dict[tuple[str, bool], Callable[..., Response]] = {
+        verbs: dict[tuple[str, bool], Callable[..., Response | Awaitable[Response]]] = {
             ("GET", True): self.get,
             ("GET", False): self.list,
             ("POST", False): self.create,
@@ -68,9 +70,10 @@ class Resources:
             raise method_not_allowed()
         form = answers.wanted(request.headers.get("accept", ""), query.text("includeObject"))
         if method == "GET":
-            return verb(target, query, form)
+            return self.get(target, query, form) if target.name else self.list(target, query, form)
         body = Body(await bodies.read(request), bodies.media_type(request), manager_of(request))
-        return verb(target, query, form, body)
+        answer = verb(target, query, form, body)
+        return answer if isinstance(answer, Response) else await answer
 
     # -- reading -----------------------------------------------------------------------------------------------
     def get(self, target: Target, query: Query, form: answers.Form) -> Response:
@@ -150,13 +153,21 @@ class Resources:
             return answers.json(answers.success(kind, version.name, version.tree["metadata"]["uid"]))
         return answers.json(answers.one(kind, version, form))
 
-    def delete_all(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
+    async def delete_all(self, target: Target, query: Query, form: answers.Form, body: Body) -> Response:
         """200 with the list of what was chosen."""
         kind, options = target.kind, delete_options(query, body.data, body.media)
         if "deletecollection" not in kind.verbs or (kind.namespaced and not target.namespace):
             raise method_not_allowed()
         chosen = Selection.of(kind, query).filter(self.registry.select(kind, target.namespace))
-        deleted = [self.registry.delete_tree(kind, v.namespace, v.name, options)[0] for v in tuple(chosen)]
+        deleted = []
+        for number, version in enumerate(tuple(chosen)):
+            if number % BATCH == BATCH - 1:
+                await asyncio.sleep(0)  # others want to be served too
+            try:
+                deleted.append(self.registry.delete_tree(kind, version.namespace, version.name, options)[0])
+            except StatusError as error:
+                if not is_not_found(error):  # somebody was faster
+                    raise
         meta = {"resourceVersion": str(self.registry.store.revision)}
         return answers.json(answers.many(kind, deleted, form, meta))
 

@@ -10,7 +10,7 @@ from minik8s_net.api.kinds import LIVE, Kind
 
 from .samples import KINDS, path_of, sample
 from .samples import test_nothing_is_missing as test_there_is_a_sample_of_each_kind  # noqa: F401
-from .serving import Api
+from .serving import Api, Serving
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
@@ -77,3 +77,28 @@ def test_autoscalers_of_both_versions_are_the_same_objects(api: Api, namespace: 
     metrics = api.get(f"{two}/h")["spec"]["metrics"]  # what v1 cannot say is kept
     assert [m["resource"]["name"] for m in metrics] == ["cpu", "memory"]
     assert metrics[0]["resource"]["target"]["averageUtilization"] == 20
+
+
+def test_a_dry_run_of_anything_writes_nothing(cluster: Serving, api: Api, namespace: str) -> None:
+    stored = [kind for kind in KINDS if kind.home is kind and kind.kind != "Namespace"]
+    for kind in stored:
+        api.create(path_of(kind, namespace), sample(kind, f"dry-{namespace}", namespace))
+    before = cluster.registry.store.revision
+    merge, apply = "application/merge-patch+json", "application/apply-patch+yaml"
+    changed = {"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 9}, "status": {"replicas": 9}}
+    for kind in KINDS:
+        manifest, collection = sample(kind, f"dry-{namespace}", namespace), path_of(kind, namespace)
+        one, labels = f"{collection}/{manifest['metadata']['name']}", {"metadata": changed["metadata"]}
+        api("POST", f"{collection}?dryRun=All", sample(kind, f"new-{namespace}", namespace))
+        api("PUT", f"{one}?dryRun=All", {**manifest, "metadata": {**manifest["metadata"], **labels["metadata"]}})
+        api("PATCH", f"{one}?dryRun=All", labels, merge)
+        api("PATCH", f"{one}?dryRun=All&fieldManager=x&force=true", json.dumps(manifest), apply)
+        for subresource in ("status", "scale", "eviction", "finalize", "resize", "ephemeralcontainers"):
+            if subresource in kind.subresources:
+                api("PATCH", f"{one}/{subresource}?dryRun=All", changed, merge)
+                api("POST", f"{one}/{subresource}?dryRun=All", {})
+        assert api("DELETE", f"{one}?dryRun=All").code in (200, 403, 404)
+        api("DELETE", f"{collection}?dryRun=All")
+    assert cluster.registry.store.revision == before
+    for kind in stored:
+        api("DELETE", f"{path_of(kind, namespace)}/{sample(kind, f'dry-{namespace}')['metadata']['name']}")

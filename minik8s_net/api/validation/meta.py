@@ -105,7 +105,8 @@ def validate_metadata_update(kind: Kind, new: Json, old: Json) -> list[FieldErro
     for field in ("name", "namespace", "uid", "creationTimestamp"):
         if field in was and mine.get(field) != was[field]:
             errors.append(bad_value(f"metadata.{field}", mine.get(field, ""), "field is immutable"))
-    added = [f for f in mine.get("finalizers", []) if f not in was.get("finalizers", [])]
+    before = set(was.get("finalizers", []))
+    added = [f for f in mine.get("finalizers", []) if f not in before]
     if was.get("deletionTimestamp") and added:
         detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
         errors.append(

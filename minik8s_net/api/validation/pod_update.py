@@ -83,8 +83,8 @@ def _deadline(spec: Json, was: Json) -> list[FieldError]:
 
 
 def _tolerations(spec: Json, was: Json) -> list[FieldError]:
-    new = spec.get("tolerations", [])
-    if all(t in new for t in was.get("tolerations", [])):
+    new = {repr(sorted(toleration.items())) for toleration in spec.get("tolerations", [])}
+    if all(repr(sorted(toleration.items())) in new for toleration in was.get("tolerations", [])):
         return []
     return [prohibited("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")]
 
