@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from minik8s_net.observe.decode import Packet
 from minik8s_net.observe.packet_filter import parse
 from tests.conftest import Home
 
+needs_tcpdump = pytest.mark.skipif(not shutil.which("tcpdump"), reason="needs tcpdump: apt-get install tcpdump")
 WEB = """
 apiVersion: v1
 kind: Pod
@@ -63,6 +65,7 @@ def pods(shared: Cluster) -> Cluster:
     return shared
 
 
+@needs_tcpdump
 @pytest.mark.cluster
 def test_a_capture_and_its_pcap_file(pods: Cluster, tmp_path: Path) -> None:
     ip = pods.get("pod", "cap-web").status.podIP
@@ -79,6 +82,7 @@ def test_a_capture_and_its_pcap_file(pods: Cluster, tmp_path: Path) -> None:
     assert f"> {ip}.8080: Flags [S]" in read[0]
 
 
+@needs_tcpdump
 @pytest.mark.cluster
 def test_the_command_and_its_bounds(pods: Cluster, home: Home, tmp_path: Path) -> None:
     ip = pods.get("pod", "cap-web").status.podIP
