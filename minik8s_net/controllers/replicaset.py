@@ -29,12 +29,13 @@ class ReplicaSetController:
         self.events = EventRecorder(client, name)
         self._loop: Reconciler[Key] = Reconciler(name, self._reconcile)
         self._pods = Children(client, Pod, kind.__name__, self._loop.mark)
+        self._strays: set[Key] = set()  # sets for which there may be a pod to adopt or to let go
 
     async def run(self) -> None:
         ends = [
             self._pods.watch(),
             self.client.watch(self.kind, self._on_set),
-            self.client.watch(Pod, self._on_orphan),
+            self.client.watch(Pod, self._on_pod),
         ]
         try:
             await self._loop.run()
@@ -43,35 +44,53 @@ class ReplicaSetController:
                 end()
 
     def _on_set(self, change: Change[Any]) -> None:
-        if change.type != "DELETED":
-            self._loop.mark((change.new.metadata.namespace, change.new.metadata.name))
+        key = (change.new.metadata.namespace, change.new.metadata.name)
+        if change.type == "DELETED":
+            self._strays.discard(key)
+            return
+        if change.old is None or change.old.spec.selector != change.new.spec.selector:
+            self._strays.add(key)
+        self._loop.mark(key)
 
-    def _on_orphan(self, change: Change[Pod]) -> None:
-        """A pod without controller may be one of ours: only new ones and relabelled ones are looked at."""
+    def _on_pod(self, change: Change[Pod]) -> None:
+        """A pod without controller may be one of ours, a relabelled one no longer."""
         meta, old = change.new.metadata, change.old.metadata if change.old else None
-        if change.type == "DELETED" or meta is None or controller_of(change.new) is not None:
+        if change.type == "DELETED" or meta is None:
             return
         if old is not None and old.labels == meta.labels and old.ownerReferences == meta.ownerReferences:
             return
+        owner = controller_of(change.new)
+        if owner is not None:
+            if old is not None and owner.kind == self.kind.__name__:
+                self._stray((meta.namespace or "", owner.name))
+            return
         for found in self.client.list(self.kind, meta.namespace):
             if matches(_selector(found), meta.labels):
-                self._loop.mark((meta.namespace or "", found.metadata.name))
+                self._stray((meta.namespace or "", found.metadata.name))
+
+    def _stray(self, key: Key) -> None:
+        self._strays.add(key)
+        self._loop.mark(key)
 
     async def _reconcile(self, key: Key) -> None:
         found = self.client.find(self.kind, key[1], key[0])
         if found is None:
             return
-        selector = _selector(found)
-        if found.metadata.deletionTimestamp is None:
-            labels = selector.matchLabels or {}
-            adopt(self.client, Pod, found, selector, self.client.list(Pod, key[0], labels))
-            for pod in self._pods.of(found):
-                if not matches(selector, pod.metadata.labels):
-                    release(self.client, Pod, found, pod)
-        active = [p for p in self._pods.of(found) if is_active(p)]
-        if found.metadata.deletionTimestamp is None:
-            self._scale(found, active)
+        alive = found.metadata.deletionTimestamp is None
+        if alive and key in self._strays:
+            self._adopt_and_release(found, key)
+            self._strays.discard(key)
+        if alive:
+            self._scale(found, [p for p in self._pods.of(found) if is_active(p)])
         self._write_status(found, [p for p in self._pods.of(found) if is_active(p)])
+
+    def _adopt_and_release(self, found: Any, key: Key) -> None:
+        """Looks at every pod of the namespace: only when one of them calls for it."""
+        selector = _selector(found)
+        adopt(self.client, Pod, found, selector, self.client.list(Pod, key[0], selector.matchLabels or {}))
+        for pod in self._pods.of(found):
+            if not matches(selector, pod.metadata.labels):
+                release(self.client, Pod, found, pod)
 
     def _scale(self, found: Any, active: list[Pod]) -> None:
         wanted = _replicas(found)

@@ -23,7 +23,7 @@ from .resources import lacking
 from .topology import breaks_spread, crowding, siblings
 
 Key = tuple[str, str]  # namespace, name
-PATIENCE = 1.0  # seconds that first pods wait for a node which never reports
+PATIENCE = 5.0  # seconds that first pods wait for a node which never reports
 
 
 class Scheduler:

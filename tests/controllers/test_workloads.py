@@ -117,6 +117,29 @@ def test_pods_below_the_partition_keep_their_revision(cluster: Run) -> None:
     cluster(script)
 
 
+def test_pods_are_adopted_and_let_go_by_their_labels(cluster: Run) -> None:
+    async def script(one: Cluster) -> None:
+        def owned() -> set[str]:
+            return {p.metadata.name for p in one.pods() if p.metadata.ownerReferences}
+
+        one.create(Pod, "before", template()["spec"], labels={"app": "web"})
+        one.create(ReplicaSet, "web", {"replicas": 2, "selector": WEB, "template": template(app="web")})
+        await one.until(lambda: "before" in owned() and len(one.pods()) == 2)
+        one.create(Pod, "stray", template()["spec"], labels={"app": "x"})
+        one.client.patch(ReplicaSet, "web", {"spec": {"replicas": 3}}, "default")
+        await one.until(lambda: len(owned()) == 3)
+        one.client.patch(Pod, "before", {"metadata": {"labels": {"app": "debug"}}}, "default")
+        await one.until(lambda: "before" not in owned() and len(owned()) == 3)
+        one.client.patch(Pod, "stray", {"metadata": {"labels": {"app": "web"}}}, "default")
+        await one.until(lambda: len(one.pods(app="web")) == 3 and len(owned()) == 3)
+        assert one.client.get(Pod, "before", "default").metadata.ownerReferences is None
+        one.client.delete(ReplicaSet, "web", "default")
+        await one.until(lambda: not owned())
+        assert [p.metadata.name for p in one.pods()] == ["before"]
+
+    cluster(script)
+
+
 def body() -> dict[str, Any]:
     made = template("busybox")
     made["spec"]["restartPolicy"] = "Never"
