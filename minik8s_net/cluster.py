@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import lightkube
 
     from .client.capture import Capture
+    from .dns.walk import Walk
     from .healing.drift import Drift
     from .observe.topology import Topology
     from .observe.trace.model import Trace
@@ -217,6 +218,16 @@ class Cluster(Drawn):
 
         asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace, "seconds": seconds}
         return Trace.from_dict(self.api.verb("trace", **asked))
+
+    def dns(self, pod: str, name: str, type: str = "A", namespace: str | None = None) -> Walk:
+        """One lookup as the pod's resolver does it: each try along the search path, with its answer.
+
+        Raises StatusError for a pod that does not exist or what is no domain name.
+        """
+        from .dns.walk import Walk
+
+        asked = {"source": pod, "name": name, "type": type, "namespace": namespace or self.api.namespace}
+        return Walk.from_dict(self.api.verb("resolve", **asked))
 
     def capture(
         self, place: str, filter: str = "", *, interface: str = "", count: int | None = None,

@@ -7,9 +7,9 @@ name is a hash of the list's canonical text, so it stays over restarts and is th
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv4Address
 
 from .model import DIRECTIONS, Direction, Labels, Peers, PodFacts, Policy, PortMatch, Rule
@@ -34,7 +34,7 @@ class PeerSet:
     peers: Peers | None
     port: PortMatch | None = None
 
-    @cached_property
+    @functools.cached_property
     def name(self) -> str:
         kind = "KUBE-NETS" if self.port is None else "KUBE-PORT"
         return f"{kind}-{short_hash(f'{self.peers} {self.port}')}"
@@ -68,6 +68,7 @@ class PeerSet:
         return any(address in block for block in self.peers.blocks)
 
 
+@functools.lru_cache(8192)  # the same for every pod that the rule's policy selects: its name is hashed once
 def rule_set(rule: Rule, direction: Direction, port: PortMatch | None) -> PeerSet | None:
     """The set that `rule` matches for one of its ports; None if it matches without one (everyone)."""
     if direction == "Egress" and port is not None and port.name is not None:

@@ -1,0 +1,79 @@
+"""The walk of one lookup along the search path: each name the resolver tried, and what it was told. Pure.
+
+    nameserver 10.96.0.10
+    search default.svc.cluster.local svc.cluster.local cluster.local, ndots:5
+    1  nosuch.default.svc.cluster.local.  A    NXDOMAIN  0.4 ms
+    2  nosuch.svc.cluster.local.          A    NXDOMAIN  0.3 ms
+    3  nosuch.cluster.local.              A    NXDOMAIN  0.3 ms
+    4  nosuch.                            A    NXDOMAIN  0.3 ms
+    Found nowhere, after 4 tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Try:
+    """One question. `rcode` None: nobody answered, and `error` says why. `suffix`: what the search path added."""
+
+    name: str
+    type: str
+    suffix: str
+    server: str
+    rcode: str | None
+    answers: list[tuple[str, str]]  # (type, data)
+    milliseconds: float
+    error: str = ""
+
+    @property
+    def said(self) -> str:
+        """NOERROR, NODATA (the name exists, without records of this type), NXDOMAIN … or what went wrong."""
+        if self.rcode is None:
+            return self.error or "no answer"
+        return "NODATA" if self.rcode == "NOERROR" and not self.answers else self.rcode
+
+
+@dataclass(frozen=True)
+class Walk:
+    """All tries of one lookup, in order, and the resolv.conf they follow from."""
+
+    servers: list[str]
+    searches: list[str]
+    ndots: int
+    tries: list[Try]
+
+    @property
+    def found(self) -> bool:
+        return any(t.answers for t in self.tries)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Walk:
+        """What the verb "resolve" answers, or `to_dict` gave."""
+        tries = [Try(**{**each, "answers": [tuple(a) for a in each["answers"]]}) for each in told["questions"]]
+        return cls(list(told["servers"]), list(told["searches"]), int(told["ndots"]), tries)
+
+    def to_dict(self) -> dict[str, Any]:
+        head = {"servers": self.servers, "searches": self.searches, "ndots": self.ndots}
+        return {**head, "questions": [asdict(t) for t in self.tries]}
+
+    def __str__(self) -> str:
+        width = max((len(t.name) + 1 for t in self.tries), default=0)
+        search = f"search {' '.join(self.searches)}, ndots:{self.ndots}" if self.searches else "no search path"
+        lines = [f"nameserver {' '.join(self.servers) or 'none'}", search]
+        for number, t in enumerate(self.tries, 1):
+            name = f"{t.name.rstrip('.')}."
+            lines.append(f"{number}  {name:{width}}  {t.type:4} {t.said:9} {t.milliseconds:.1f} ms")
+            lines += [f"      {kind:5} {data}" for kind, data in t.answers]
+        return "\n".join([*lines, self._moral()])
+
+    def _moral(self) -> str:
+        wrong = [t for t in self.tries if t.rcode is None]
+        if wrong:
+            return f"Nobody answered at {wrong[-1].server}: kubectl -n kube-system get pods -l k8s-app=kube-dns"
+        if self.found:
+            return f"Found at try {len(self.tries)}."
+        return f"Found nowhere, after {len(self.tries)} {'tries' if len(self.tries) > 1 else 'try'}."
