@@ -80,7 +80,7 @@ def test_ipset_members(ns: Netns) -> None:
 @pytest.mark.parametrize("library", [True, False])
 def test_nft_in_process_and_by_command(ns: Netns, library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not library:
-        monkeypatch.setattr(nft, "_library", lambda: None)
+        monkeypatch.setattr(nft, "library", lambda: None)
     elif nft.library() is None:
         pytest.skip("libnftables.so.1 is not installed")
     ns.call(nft.run, "add table ip t\nadd set ip t s { type ipv4_addr; }\nadd element ip t s { 10.0.0.1 }\n")
