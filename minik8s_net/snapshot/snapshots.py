@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,11 @@ async def restore(live: Live, name: str) -> Json:
     await _let_go(live)
     faults = [Injected(**fault) for fault in document["faults"]]
     await live.faults.leave(live, faults)
-    done = rewind(live, {tuple(each["key"]): each["object"] for each in document["objects"]})
-    await _follow(live, done, faults, document["paused"])
+    objects = {tuple(each["key"]): each["object"] for each in document["objects"]}
+    done = rewind(live, objects)
+    await _pods_are_back(done, live)
+    rewind(live, objects)  # what controllers said of pods that were not there yet: EndpointSlices, statuses
+    await _follow(live, faults, document["paused"])
     return {**vars(done), "seconds": round(time.monotonic() - began, 3), "faults": len(faults)}
 
 
@@ -85,7 +89,8 @@ async def import_(live: Live, document: Json) -> Json:
         objects[key] = checked
     faults = [Injected(**fault) for fault in document.get("faults") or ()]
     done = rewind(live, objects, remove=False)
-    await _follow(live, done, faults, document.get("paused") or ())
+    await _pods_are_back(done, live)
+    await _follow(live, faults, document.get("paused") or ())
     return {**vars(done), "faults": len(faults)}
 
 
@@ -99,13 +104,18 @@ def check_form(document: object) -> ClusterConfig:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-async def _follow(live: Live, done: Rewound, faults: list[Injected], paused: list[str] | tuple[str, ...]) -> None:
-    """Until the pods that were started again are ready; then the faults, and everything else as it should be."""
+async def _pods_are_back(done: Rewound, live: Live) -> None:
+    """Until the pods that were started again are ready."""
     deadline = time.monotonic() + PATIENCE
     waiting = set(done.revived)
     while waiting and time.monotonic() < deadline:
         waiting = {name for name in waiting if not _settled(live, name)}
         await asyncio.sleep(POLL)
+
+
+async def _follow(live: Live, faults: list[Injected], paused: Iterable[str]) -> None:
+    """The faults in, and everything else as it should be."""
+    deadline = time.monotonic() + PATIENCE
     live.faults.pauses.set(paused)
     await live.faults.take(live, faults)
     if live.faults.healer:
