@@ -105,15 +105,20 @@ def _kernel_side(cluster: Any) -> tuple[Any, list[Any]]:
 
 
 def _churn(cluster: Any, stop: threading.Event) -> None:
-    """Some 20 pods a second go, and the Deployment makes new ones."""
+    """Something changes all the time: a Service comes and goes, and pods that the Deployment replaces."""
     from minik8s_net.notebook.widgets.base import twin
 
     own = twin(cluster)
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "blink"}, "spec": {"ports": [{"port": 80}]}}
     while not stop.is_set():
-        for pod in own.get("pods", labels="app=many")[:20]:
+        for pod in own.get("pods", labels="app=many")[:10]:
             own.delete("pod", pod.metadata.name, wait=0)
-            if stop.wait(0.05):
-                return
+            for _ in range(5):
+                own.apply(service)
+                stop.wait(0.03)
+                own.delete("service", "blink", wait=0)
+                if stop.wait(0.03):
+                    return
 
 
 def _browser_side(state: Any, messages: list[Any]) -> None:

@@ -16,3 +16,6 @@ class Drawn:
 
 class Objects(list[Any], Drawn):
     """A list of a cluster's objects, or of what was done to them: a table in a notebook, a list everywhere else."""
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(self._repr_mimebundle_()["text/plain"])

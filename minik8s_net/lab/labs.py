@@ -57,6 +57,7 @@ class Lab:
 
     def solve(self, cluster: Cluster) -> list[str]:
         """Make what the lab's solution says; says what was done."""
+        self._run(cluster, self.folder / "reset")  # what was made by hand is made anew
         return self.make(cluster, self.folder / "solution")
 
     def reset(self, cluster: Cluster) -> None:

@@ -50,11 +50,11 @@ class Exercise:
             shown.update(report)  # plain HTML: it is still there when the notebook is opened without a kernel
         bar.close()
 
-    def hint(self) -> str:
-        """The next hint; after the last one, the last one again."""
+    def hint(self) -> None:
+        """Print the next hint; after the last one, the last one again."""
         hints = self._lab.about["hints"]
         self._hints = min(self._hints + 1, len(hints))
-        return str(hints[self._hints - 1]).strip()
+        print(str(hints[self._hints - 1]).strip())
 
     def solve(self) -> None:
         """Apply the reference solution."""

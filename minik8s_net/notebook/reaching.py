@@ -94,6 +94,19 @@ def measure(cluster: Cluster, world: World, cells: dict[str, Json], port: int, p
     return f"{len(known)} pairs measured {how} in {time.monotonic() - began:.1f} s, {wrong} against policy"
 
 
+def as_text(view: Json) -> str:
+    """A matrix widget's state as a table: ✓ arrives, · does not."""
+    names: list[str] = view["pods"]
+    side = max([len(name) for name in names] + [4])
+    lines = [" " * side + "  " + "  ".join(names)]
+    for source in names:
+        cells = (view["cells"][f"{source}|{target}"] for target in names)
+        marks = ("✓" if cell.get("reached", cell["expected"]) else "·" for cell in cells)
+        row = "  ".join(mark.center(len(name)) for mark, name in zip(marks, names, strict=True))
+        lines.append(f"{source:<{side}}  {row}".rstrip())
+    return "\n".join([*lines, view["summary"]])
+
+
 def _by_verb(cluster: Cluster, world: World, port: int, protocol: str) -> dict[str, str]:
     full = {f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": name for name, pod in world.pods.items()}
     answer = cluster.api.verb("reach", port=port, protocol=protocol.lower())

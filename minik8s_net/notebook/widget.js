@@ -244,6 +244,9 @@ function replay(model, root) {
     if (!st) return;
     packet.style.transform = `translate(${spots[at][0]}px, ${spots[at][1]}px)`;
     passed.setAttribute("d", way(at + 1));
+    const seen = picture.parentElement, x = spots[at][0] * picture.clientWidth / width;  // narrow screens scroll along
+    if (x < seen.scrollLeft + 20 || x > seen.scrollLeft + seen.clientWidth - 20)
+      seen.scrollTo({ left: x - seen.clientWidth / 2, behavior: "smooth" });
     dots.forEach((dot, i) => dot.classList.toggle("mk-now", i === at));
     slider.value = at;
     slider.setAttribute("aria-valuetext", `${st.number}: ${st.what}`);
@@ -276,9 +279,12 @@ function cellLook(source, target, cell) {
     kind: (passes ? "mk-yes" : "mk-no") + (wrong ? " mk-wrong" : "") + (cell.measured ? "" : " mk-predicted") };
 }
 
+const LEGEND = "✓ arrives (answered or refused)   · does not   ! not what the policies say   dashed: predicted";
+
 function shown(view, pick) {
-  return grid(`from ↓ to → ${view.protocol}/${view.port}`, view.pods, view.pods,
+  const table = grid(`from ↓ to → ${view.protocol}/${view.port}`, view.pods, view.pods,
     (a, b) => cellLook(a, b, view.cells[`${a}|${b}`]), pick);
+  return h("div", {}, table, h("div", { class: "mk-dim mk-legend" }, LEGEND));
 }
 
 function matrix(model, root) {

@@ -36,6 +36,8 @@ def test_lab(lab: Lab, home: Home) -> None:
         lab.make(c, folder)
         ready(c)
         assert not passed(lab, c, 1.5), f"the checks accept {folder.name}"
+    lab.reset(c)
+    lab.start(c)
     lab.solve(c)
     before = [(p.metadata.name, p.metadata.uid) for p in c.get("pods")]
     assert passed(lab, c, 10)

@@ -46,6 +46,13 @@ class Face(anywidget.AnyWidget):
         self.on_msg(self._on_message)
         remember(self)
 
+    def text(self) -> str:
+        """What is shown where there are no widgets: a terminal, a saved notebook without its kernel."""
+        return f"{type(self).__name__} (run the cell in Jupyter to see it)"
+
+    def __repr__(self) -> str:
+        return self.text()
+
     def tell(self, **message: Any) -> None:
         """Send to every view. From any thread."""
         if self.comm is not None:

@@ -52,7 +52,8 @@ class Live(Face):
         self._stop()
         super().close()
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """The picture as text, as it is now."""
         return self._text
 
     # -- what the browser asks ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...cluster import Cluster
-from ..reaching import World, measure
+from ..reaching import World, as_text, measure
 from .base import Face, Json, twin
 
 
@@ -30,6 +30,10 @@ class Matrix(Face):
     def cells(self) -> dict[str, Json]:
         """ "source|target" -> expected (by policy), measured, reached."""
         return dict(self.state["cells"])
+
+    def text(self) -> str:
+        """A table of ✓ and ·."""
+        return as_text(self.state)
 
     def on_measure(self, asked: Json) -> Json:
         """The button."""

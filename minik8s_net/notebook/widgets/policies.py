@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from ...cluster import Cluster
-from ..reaching import World, measure
+from ..reaching import World, as_text, measure
 from .base import Face, Json, twin
 
 _SERVER_FIELDS = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
@@ -38,6 +38,10 @@ class Policies(Face):
         """All of them on again, in the cluster too."""
         self._on = set(self._all)
         self.on_measure({})
+
+    def text(self) -> str:
+        """A table of ✓ and ·."""
+        return as_text(self.state)
 
     def on_toggle(self, asked: Json) -> Json:
         """A switch."""

@@ -13,6 +13,10 @@ class Progress(Face):
     def __init__(self, title: str, total: int) -> None:
         super().__init__(title=title, total=total, done=0, steps=[])
 
+    def text(self) -> str:
+        """What was done so far."""
+        return "\n".join([self.state["title"], *self.state["steps"]])
+
     def step(self, text: str) -> None:
         """One more is done."""
         old = self.state

@@ -12,4 +12,9 @@ class Replay(Face):
     VIEW = "replay"
 
     def __init__(self, trace: Trace) -> None:
+        self._trace = trace
         super().__init__(trace=trace.to_dict())
+
+    def text(self) -> str:
+        """As `minik8s trace` prints it."""
+        return str(self._trace)
