@@ -46,4 +46,4 @@ def _flows(ports: Ports) -> Iterator[tuple[tuple[str, int], set[str]]]:
 
 def flush_stale(before: Ports, after: Ports) -> int:
     """In the node's namespace: delete them. How many there were."""
-    return sum(conntrack.delete_udp(f.ip, f.port, f.endpoint) for f in stale_flows(before, after))
+    return conntrack.delete_udp_flows((f.ip, f.port, f.endpoint) for f in stale_flows(before, after))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
-import threading
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +20,14 @@ from lightkube.resources.discovery_v1 import EndpointSlice
 from minik8s_net.kernel import conntrack
 
 from .cases import A, B, C
+from .churn_clients import NAMES, is_udp, node_port, vip
 from .objects import service, slice_of
-from .wiring import Fabric, ask, ask_udp
+from .wiring import Fabric
 from .world import World, ruleset, run
 
 pytestmark = pytest.mark.netns
 STEPS, GRACE = 200, 0.5
-NAMES = [f"s{n}" for n in range(6)]  # the even ones TCP with a node port, the odd ones UDP
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,9 @@ class History:
     def set(self, name: str, endpoints: frozenset[str]) -> None:
         self._states[name].append((time.monotonic(), endpoints))
 
+    def of(self, name: str) -> list[tuple[float, list[str]]]:
+        return [(since, sorted(endpoints)) for since, endpoints in self._states[name]]
+
     def now(self, name: str) -> frozenset[str]:
         return self._states[name][-1][1]
 
@@ -56,51 +63,27 @@ class History:
 
 
 class Clients:
-    """Threads that connect all the time, by cluster IP and node port, TCP and UDP (always from the same port)."""
+    """The process of churn_clients.py while inside; `wrong` and `answers` afterwards."""
 
     def __init__(self, fabric: Fabric, history: History) -> None:
-        self.fabric, self.history = fabric, history
-        self.wrong: list[str] = []
-        self.answers = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(4)]
+        self._history, self.wrong, self.answers = history, list[str](), 0
+        paths = [f"/proc/{os.getpid()}/fd/{fabric.pods[pod].fd}" for pod in (A, B)]
+        self._command = [sys.executable, "-m", "tests.proxy.churn_clients", *paths]
 
     def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
+        self._told = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=self._told, cwd=ROOT)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, number: int) -> None:
-        sources = [self.fabric.pods[p] for p in (A, B)]
-        for name in self._names(number):
-            time.sleep(0.01)  # the proxiers are threads of this process, too
-            begin = time.monotonic()
-            try:
-                where = random.choice(sources)
-                if int(name[1:]) % 2:
-                    answered = ask_udp(where, vip(name), 53, 4000 + number, timeout=0.1)[0]
-                else:
-                    to = random.choice([(vip(name), 80), ("172.18.1.1", 30100 + int(name[1:]))])
-                    answered = ask(where, *to, timeout=0.3)[0]
-            except OSError:
-                continue  # nobody there just now
+        self._process.communicate(timeout=10)
+        self._told.seek(0)
+        for line in self._told:
+            begin, end, name, answered = line.split()
             self.answers += 1
-            if not self.history.allows(name, answered, begin, time.monotonic()):
-                self.wrong.append(f"{name} -> {answered}, which is none (now: {sorted(self.history.now(name))})")
-
-    def _names(self, number: int) -> Iterator[str]:
-        choice = random.Random(number)
-        while not self._stop.is_set():
-            yield choice.choice(NAMES)
-
-
-def vip(name: str) -> str:
-    return f"10.96.8.{int(name[1:]) + 1}"
+            if not self._history.allows(name, answered, float(begin), float(end)):
+                self.wrong.append(f"{name} -> {answered} at {begin}: {self._history.of(name)}")
+        self._told.close()
 
 
 def step(w: World, history: History, pods: list[tuple[str, str]], choice: random.Random) -> None:
@@ -113,8 +96,8 @@ def step(w: World, history: History, pods: list[tuple[str, str]], choice: random
         w.objects.drop(Service, name)
         return
     if act == "service" or not exists:
-        udp = int(name[1:]) % 2
-        port = ("http", "UDP", 53) if udp else ("http", "TCP", 80, 30100 + int(name[1:]))
+        udp = is_udp(name)
+        port = ("http", "UDP", 53) if udp else ("http", "TCP", 80, node_port(name))
         affinity = {"sessionAffinity": choice.choice(["None", "None", "ClientIP"])}
         policy: dict[str, Any] = {} if udp else {"externalTrafficPolicy": choice.choice(["Cluster", "Local"])}
         w.objects.put(service(name, vip(name), port, type="ClusterIP" if udp else "NodePort", **affinity, **policy))
@@ -125,7 +108,7 @@ def step(w: World, history: History, pods: list[tuple[str, str]], choice: random
         "less": have - {choice.choice(everyone)} if len(have) < 2 else have - {choice.choice(sorted(have))},
         "others": set(choice.sample(everyone, choice.randint(0, 5))),
     }.get(act, have)
-    ports = {"protocol": "UDP", "http": 5353} if int(name[1:]) % 2 else {"http": 8080}
+    ports = {"protocol": "UDP", "http": 5353} if is_udp(name) else {"http": 8080}
     w.objects.put(slice_of(name, *(p for p in pods if p[0] in want), **ports))
     history.set(name, frozenset(want))
 
