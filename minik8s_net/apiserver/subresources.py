@@ -11,10 +11,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api import kinds, selectors
+from ..api import kinds, schema, selectors
 from ..api import patch as patches
 from ..api import strategy as rules
-from ..api.errors import StatusError, bad_request
+from ..api.errors import StatusError, bad_request, invalid_named
+from ..api.validation.meta import not_negative
 from ..store.events import timestamp
 from ..store.version import Version
 from . import answers, bodies, patching
@@ -48,10 +49,7 @@ class Subresources:
         options = query.write_options("CreateOptions")
         if target.kind.plural == "bindings":
             return self._binding(target, bodies.decode(target.kind, body, media, options), options)
-        sub = target.kind.subresources[target.subresource]
-        sent = bodies.loose(body, media) if body else {}
-        if not isinstance(sent, dict):
-            raise bad_request(f"{sub.kind}: expected an object")
+        sent = _typed(target.subresource, bodies.loose(body, media) if body else {})
         act = {"eviction": self._evict, "binding": self._binding, "token": self._token}[target.subresource]
         return act(target, sent, options)
 
@@ -72,7 +70,8 @@ class Subresources:
             if method == "PATCH":
                 apply = patches.json_patch if media == patching.JSON else patches.merge
                 wanted = apply(present, wanted)
-            return {**old, "metadata": _same(wanted, old), "spec": {**old["spec"], "replicas": replicas_in(wanted)}}
+            spec = {**old["spec"], "replicas": replicas_in(wanted, target.name)}
+            return {**old, "metadata": _same(wanted, old), "spec": spec}
 
         version = self.registry.update_tree(*where, lambda old: rules.prepare(target.kind, change(old))[0], options)
         return answers.json(scale_of(version), 200, options.warnings)
@@ -157,12 +156,30 @@ def scale_of(version: Version) -> Json:
     }
 
 
-def replicas_in(scale: Any) -> int:
-    """spec.replicas of a Scale. Raises StatusError 400."""
-    replicas = scale.get("spec", {}).get("replicas", 0) if isinstance(scale, dict) else None
-    if type(replicas) is not int:
-        raise bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
-    return replicas
+def _typed(subresource: str, sent: Any) -> Json:
+    """What was sent, its types checked. Raises StatusError 400."""
+    from lightkube.models import authentication_v1, core_v1, policy_v1
+
+    models = {"eviction": policy_v1.Eviction, "binding": core_v1.Binding, "token": authentication_v1.TokenRequest}
+    model = models[subresource]
+    walked = schema.walk(model, sent)
+    if walked.errors:
+        name = model.__name__
+        raise bad_request(f'{name} in version "v1" cannot be handled as a {name}: {walked.errors[0]}')
+    return walked.tree
+
+
+def replicas_in(scale: Any, name: str) -> int:
+    """spec.replicas of a Scale. Raises StatusError 400 (types), 422 (a negative number)."""
+    from lightkube.models.autoscaling_v1 import Scale
+
+    walked = schema.walk(Scale, scale)
+    if walked.errors:
+        raise bad_request(f'Scale in version "v1" cannot be handled as a Scale: {walked.errors[0]}')
+    spec: Json = walked.tree.get("spec", {})
+    if errors := not_negative(spec, "spec", "replicas"):
+        raise invalid_named("Scale", "autoscaling", name, errors)
+    return int(spec.get("replicas", 0))
 
 
 def _same(scale: Json, old: Json) -> Json:

@@ -40,7 +40,7 @@ class Watcher:
     def __init__(self, store: Store, target: Target, query: Query, form: answers.Form) -> None:
         """Subscribes at once: nothing between this and the first byte is missed. Raises StatusError."""
         self._store, self._kind, self._form = store, target.kind, form
-        self._namespace = target.namespace
+        self._namespace, self._name = target.namespace, target.name
         query.check_list(watch=True)
         self._selection = Selection.of(target.kind, query)
         self._bookmarks = query.flag("allowWatchBookmarks")
@@ -57,7 +57,7 @@ class Watcher:
         revision = parse_revision(text, self._store.revision)
         if initial or revision == 0:
             for stored in self._store.list(self._kind.home.qualified, self._namespace or None):
-                if (version := shown(self._kind, stored)) in self._selection:
+                if self._name in ("", stored.name) and (version := shown(self._kind, stored)) in self._selection:
                     self._push("ADDED", version)
             if initial and self._bookmarks:
                 self._bookmark({INITIAL_END: "true"})
@@ -72,6 +72,8 @@ class Watcher:
 
     def _told(self, event: Event) -> None:
         if (self._namespace and event.new.namespace != self._namespace) or self._ended:
+            return
+        if self._name not in ("", event.new.name):
             return
         new = shown(self._kind, event.new)
         before = event.old is not None and shown(self._kind, event.old) in self._selection

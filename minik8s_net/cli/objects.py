@@ -77,7 +77,7 @@ def get(args: argparse.Namespace) -> int:
             answer = api.request("GET", path, query={"labelSelector": args.selector})
             items = answer["items"] if not name else [answer]
             api_version, kind = resource.api_version, resource.kind
-            found += [{"apiVersion": api_version, "kind": kind, **item} for item in items]
+            found += [{"apiVersion": api_version, "kind": kind, **_unmanaged(item)} for item in items]
         else:
             _print_table(api, resource, path, args, several, show_namespace=args.all_namespaces, named=bool(name))
     if args.output == "name":
@@ -86,6 +86,11 @@ def get(args: argparse.Namespace) -> int:
     elif args.output in ("json", "yaml"):
         _dump(found, args.output, single=len(targets) == 1 and targets[0][1] is not None)
     return 0
+
+
+def _unmanaged(obj: Json) -> Json:
+    """Without who manages which field, as kubectl shows objects."""
+    return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
 
 
 def describe(args: argparse.Namespace) -> int:
@@ -97,7 +102,7 @@ def describe(args: argparse.Namespace) -> int:
         if not name:
             raise UsageError("describe which one? e.g. minik8s describe pod web")
         namespace = args.namespace or api.namespace
-        obj = api.request("GET", resource.path(namespace, name))
+        obj = _unmanaged(api.request("GET", resource.path(namespace, name)))
         print(yaml.safe_dump(obj, sort_keys=False, allow_unicode=True), end="")
         selector = f"involvedObject.name={name},involvedObject.kind={resource.kind}"
         where = api.resource("events").path(namespace if resource.namespaced else None)

@@ -91,6 +91,49 @@ def test_delete_options(api: Api, namespace: str, options: Any, code: int, said:
     assert api("GET", f"{path}/a").code == 200
 
 
+def test_a_scale_is_checked_too(api: Api, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    api.create(
+        path, {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    )
+    negative = api("PATCH", f"{path}/d/scale", {"spec": {"replicas": -1}}, MERGE)
+    assert (negative.code, negative.json["message"]) == (
+        422,
+        'Scale.autoscaling "d" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0',
+    )
+    text = api("PATCH", f"{path}/d/scale", {"spec": {"replicas": "3"}}, MERGE)
+    assert text.code == 400 and "cannot unmarshal string into Go struct field" in text.json["message"]
+    stale = {"metadata": {"name": "d", "resourceVersion": "1"}, "spec": {"replicas": 3}}
+    assert api("PUT", f"{path}/d/scale", stale).code == 409
+
+
+NONSENSE = ["[]", "3", '"x"', '{"metadata": 3}', '{"spec": []}', '{"spec": {"replicas": []}}', '{"target": 1}',
+            '{"deleteOptions": 1}', '{"deleteOptions": {"dryRun": 1}}', '{"spec": {"audiences": 3}}',
+            '{"spec": {"boundObjectRef": []}}', '{"spec": {"expirationSeconds": 1}}']  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NONSENSE)
+def test_nonsense_for_each_subresource(api: Api, namespace: str, pod: str, body: str) -> None:
+    core, apps = f"/api/v1/namespaces/{namespace}", f"/apis/apps/v1/namespaces/{namespace}"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    api.create(f"{apps}/deployments", {"metadata": {"name": "d"}, "spec": spec})
+    api.create(f"{core}/serviceaccounts", {"metadata": {"name": "s"}})
+    for path in (f"{pod}/eviction?dryRun=All", f"{pod}/binding", f"{core}/serviceaccounts/s/token", f"{core}/bindings"):
+        assert api("POST", path, body).code < 500, path
+    for path in (f"{apps}/deployments/d/scale", f"{apps}/deployments/d/status", f"{pod}/resize"):
+        for method, media in (("PUT", "application/json"), ("PATCH", MERGE), ("PATCH", STRATEGIC)):
+            assert api(method, path, body, media).code < 500, path
+
+
+def test_a_watch_of_one_object_tells_of_no_other(api: Api, pod: str) -> None:
+    folder = pod.removesuffix("/p")
+    api.create(folder, {"metadata": {"name": "q"}, "spec": {"containers": [{"name": "c", "image": "x"}]}})
+    seen = api("GET", f"{pod}?watch=true&timeoutSeconds=1").body.decode().splitlines()
+    assert len(seen) == 1 and '"name":"p"' in seen[0]
+
+
 def test_answers_in_yaml(cluster: Serving, api: Api, pod: str) -> None:
     answer = api("GET", pod, accept="application/yaml")
     assert answer.headers["content-type"] == "application/yaml"
