@@ -141,8 +141,13 @@ def test_wait_and_events(kubectl: Kubectl) -> None:
     kubectl("wait", "pod/box", "--for=condition=Ready=true", "--timeout=20s")
     late = kubectl("wait", "pod/box", "--for=condition=Nonsense", "--timeout=1s", code=1)
     assert "timed out waiting for the condition on pods/box" in late
+    hold = '{"metadata":{"finalizers":%s}}'
+    kubectl("patch", "pod", "box", "-p", hold % '["example.test/hold"]')
+    kubectl("delete", "pod", "box", "--wait=false")
     waiter = kubectl.start("wait", "pod/box", "--for=delete", "--timeout=20s")
-    kubectl("delete", "pod", "box")
+    time.sleep(2)  # time to start: a pod that is gone before it looks is an error
+    assert waiter.poll() is None, "a pod with a finalizer is still there"
+    kubectl("patch", "pod", "box", "--type=merge", "-p", hold % "null")
     assert waiter.communicate(timeout=20)[0] == "pod/box condition met\n" and waiter.returncode == 0
     run(kubectl, "picky", "true", "--overrides", '{"spec":{"nodeSelector":{"disk":"ssd"}}}')
     kubectl("wait", "pod/picky", "--for=condition=PodScheduled=false", "--timeout=20s")
