@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from fnmatch import fnmatchcase
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Faults:
         self._mechanisms = mechanisms()
         self.pauses = Pauses(state.root / "paused.json", heal=config.heal, touched=self._touched)
         self.healer: Healer | None = None
+        self._helpless: set[int] = set()  # numbers of faults that could not be made at the last look
 
     async def run(self, live: Live) -> None:
         """Make again what was broken before a restart, then heal until cancelled."""
@@ -83,7 +85,7 @@ class Faults:
             await self._mechanisms[fault.name].undo(live, fault)
             self._record.remove(fault.number)
             if self.healer and fault.touches:
-                await self.healer.mend(lambda d, fault=fault: not _matches(d, fault.touches))  # type: ignore[misc]
+                await self.healer.mend(partial(_untouched, fault.touches))
         return chosen
 
     async def leave(self, live: Live, wanted: list[Injected]) -> None:
@@ -107,8 +109,12 @@ class Faults:
         for fault in self.injected:
             try:
                 await self._mechanisms[fault.name].make(live, fault)
-            except StatusError as error:
-                log.info("fault %d (%s) has nothing to break: %s", fault.number, fault.name, error)
+            except Exception as error:  # its node or pod has gone, or is just going: told once, tried again
+                if fault.number not in self._helpless:
+                    self._helpless.add(fault.number)
+                    log.warning("fault %d (%s) has nothing to break: %r", fault.number, fault.name, error)
+            else:
+                self._helpless.discard(fault.number)
 
     async def _refuse_twice(self, live: Live, fault: Injected) -> None:
         same = [f for f in self.injected if (f.name, f.parameters) == (fault.name, fault.parameters)]
@@ -143,6 +149,10 @@ def _possible(live: Live, fault: Fault) -> bool:
             if len(choices(live, parameter)) < needed[parameter.kind]:
                 return False
     return True
+
+
+def _untouched(patterns: list[str], drift: Drift) -> bool:
+    return not _matches(drift, patterns)
 
 
 def _matches(drift: Drift, patterns: list[str]) -> bool:

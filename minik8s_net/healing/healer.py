@@ -19,7 +19,7 @@ from lightkube.resources.core_v1 import Namespace, Node
 from lightkube.resources.core_v1 import Pod as ApiPod
 
 from ..store.events import EventRecorder
-from .drift import Drift, name_drift
+from .drift import MISSING, Drift, name_drift
 from .pauses import Pauses
 from .places import Place, places
 from .replug import replug
@@ -143,9 +143,8 @@ class Healer:
     def _tell(self, mended: list[Drift]) -> None:
         for drift in mended:
             log.info("healed %s", drift)
-            self._events.normal(
-                self._about(drift), "Healed", f"{drift.place}: put back {drift.what}, it was {drift.found}"
-            )
+            found = "it was missing" if drift.found == MISSING else f"found: {drift.found}"
+            self._events.normal(self._about(drift), "Healed", f"{drift.place}: put back {drift.what}; {found}")
 
     def _about(self, drift: Drift) -> Resource:
         """The object whose `describe` shows it: the pod or node, else the namespace kube-system."""

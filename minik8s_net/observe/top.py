@@ -8,6 +8,7 @@ policy    the rules' counters: packets that were judged (of new connections; rep
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from ..kernel.netns import Netns
 if TYPE_CHECKING:
     from ..boot.live import Live
 
+log = logging.getLogger(__name__)
 Json = dict[str, Any]
 Address = tuple[int, str, int]  # protocol, ip, port
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
@@ -58,18 +60,23 @@ class Traffic:
 
     async def run(self, live: Live) -> None:
         """Listen on every node until cancelled."""
-        loop = asyncio.get_running_loop()
-        listening: dict[int, Ended] = {}
+        listening: dict[Netns, Ended] = {}
         while True:
-            nodes = {netns.fd: netns for netns in live.nodes.netns()}
-            for fd in nodes.keys() - listening.keys():
-                ended = listening[fd] = await nodes[fd].run(_listen)
-                loop.add_reader(ended, self._take, live, ended)
-            for fd in listening.keys() - nodes.keys():
-                gone = listening.pop(fd)
-                loop.remove_reader(gone)
-                gone.close()
+            try:
+                await self._follow(live, listening)
+            except (OSError, RuntimeError):  # a node that is just being removed; the next look knows
+                log.info("counting flows: a node could not be entered", exc_info=True)
             await asyncio.sleep(FOLLOW_EVERY)
+
+    async def _follow(self, live: Live, listening: dict[Netns, Ended]) -> None:
+        loop, nodes = asyncio.get_running_loop(), set(live.nodes.netns())
+        for netns in listening.keys() - nodes:
+            gone = listening.pop(netns)
+            loop.remove_reader(gone)
+            gone.close()
+        for netns in nodes - listening.keys():
+            ended = listening[netns] = await netns.run(_listen)
+            loop.add_reader(ended, self._take, live, ended)
 
     def _take(self, live: Live, ended: Ended) -> None:
         flows, overrun = ended.take()
