@@ -41,22 +41,29 @@ def chain_of(key: str) -> str:
 
 def ensure_host_ports(ip: str, subnet: str, key: str, ports: Sequence[HostPort]) -> bool:
     """In the node's namespace: exactly these ports lead to the pod; True if something had to be done. Idempotent."""
+    if has_host_ports(ip, subnet, key, ports):
+        return False
     saved = _saved()
     have, want = _own(saved, key), render(ip, subnet, key, ports)
-    if have == want:
-        return False
     chain = chain_of(key)
     lines = [f":{name} - [0:0]" for name in (TOP, SET_MARK, MASQUERADE) if name not in saved]
     lines += [f":{chain} - [0:0]"]
-    if SET_MARK not in saved:
+    if not saved.get(SET_MARK):
         lines += [f'-A {SET_MARK} -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark {MARK}']
-    if MASQUERADE not in saved:
+    if not saved.get(MASQUERADE):
         lines += [f"-A {MASQUERADE} -m mark --mark {MARK} -j MASQUERADE"]
     lines += [f"-A {name} {rule}" for name, rule in _ENTRANCES if f"-A {name} {rule}" not in saved.get(name, ())]
     lines += [f"-D{line[2:]}" for line in have if line.startswith(f"-A {TOP} ")]
     _restore([*lines, *want])
     _flush(ports)
     return True
+
+
+def has_host_ports(ip: str, subnet: str, key: str, ports: Sequence[HostPort]) -> bool:
+    """In the node's namespace: whether all rules for these ports stand, and the ways to them."""
+    saved = _saved()
+    entered = all(f"-A {name} {rule}" in saved.get(name, ()) for name, rule in _ENTRANCES)
+    return entered and _own(saved, key) == render(ip, subnet, key, ports)
 
 
 def remove_host_ports(key: str) -> bool:

@@ -21,7 +21,7 @@ from ..kernel.rtnetlink import Address, Link, Neighbour, Route
 from ..kernel.tool import ToolError
 from ..state import State
 from .errors import CniError
-from .hostports import HostPort, chain_of, ensure_host_ports, remove_host_ports
+from .hostports import HostPort, chain_of, ensure_host_ports, has_host_ports, remove_host_ports
 from .ipam import Ipam
 from .wire import BRIDGE_INDEX, NO_IPV6, NODE_BRIDGE, POD_PORTS, UPLINK, UPLINK_INDEX, mac_of, pod_mtu
 
@@ -39,6 +39,10 @@ class PodAddress:
     host_ifname: str
     mtu: int
 
+    @property
+    def subnet(self) -> str:
+        return str(IPv4Network(f"{self.ip}/{self.prefix}", strict=False))
+
 
 def host_ifname(ip: str) -> str:
     """The bridge port of the pod that has `ip`: `10.244.1.5` -> `veth0af40105` (the address in hexadecimal)."""
@@ -54,6 +58,7 @@ class Cni:
     def __init__(self, config: ClusterConfig, state: State) -> None:
         self._config, self._state = config, state
         self._ipams: dict[str, Ipam] = {}
+        self._ports: dict[str, Sequence[HostPort]] = {}  # by key; what ADD was told, for CHECK
 
     def at(self, node: Netns) -> NodeCni:
         """The same for one node, as its kubelet uses it."""
@@ -69,7 +74,7 @@ class Cni:
     async def add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort] = ()) -> PodAddress:
         """Wire a pod up; the same key gets the same address again. Undone as a whole if it fails. Raises CniError.
 
-        `ports` of the node lead to the pod from then on.
+        `ports` of the node lead to the pod from then on; none given: those of the ADD before.
         """
         return await node.run(self._add, node, pod, key, ports)
 
@@ -92,9 +97,9 @@ class Cni:
         try:
             with _pod_fd(pod) as fd:
                 _wire(result, fd, node.fd)
-            if ports:
-                subnet = str(IPv4Network(f"{result.ip}/{result.prefix}", strict=False))
-                ensure_host_ports(result.ip, subnet, key, ports)
+            if ports := ports or self._ports.get(key, ()):
+                self._ports[key] = ports
+                ensure_host_ports(result.ip, result.subnet, key, ports)
         except (OSError, NetlinkError, ToolError) as error:
             self._delete(node, key)
             raise CniError(f"ADD {key}: {error}") from error
@@ -111,6 +116,8 @@ class Cni:
                     *_missing(node_side(result), here, "node"),
                     *_missing(pod_side(result), there, "pod"),
                 ]
+            if (ports := self._ports.get(key)) and not has_host_ports(result.ip, result.subnet, key, ports):
+                wrong.append(f"node: no rules for hostPort {', '.join(str(p.host_port) for p in ports)}")
         except OSError as error:
             raise CniError(f"CHECK {key}: {error}") from error
         if wrong:
@@ -127,6 +134,7 @@ class Cni:
             sock.burst([requests.del_link(port), requests.del_neighbour(neighbour, BRIDGE_INDEX)])
         if nftnl.exists("nat", chain_of(key)):
             remove_host_ports(key)
+        self._ports.pop(key, None)
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:

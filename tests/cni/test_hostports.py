@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from minik8s_net.cni.errors import CniError
 from minik8s_net.cni.hostports import HostPort, chain_of, ensure_host_ports, render
 from minik8s_net.kernel.netns import Netns
 
@@ -86,3 +87,16 @@ def test_adding_twice_changes_nothing_and_deleting_leaves_nothing(wired: Any) ->
     for _ in range(2):
         asyncio.run(wired.cni.delete(node, "b"))
     assert rules(node) == []
+
+
+@pytest.mark.parametrize("breakage", ["iptables -t nat -F", "iptables -t nat -F CNI-HOSTPORT-DNAT"])
+def test_check_sees_what_is_missing_and_add_mends_it(wired: Any, breakage: str) -> None:
+    add(wired, "a", HostPort(8080, 80))
+    node, pod = wired.nodes[1], wired.pods["a"]
+    before = rules(node)
+    asyncio.run(wired.cni.check(node, pod.fd, "a"))
+    node.call(subprocess.run, breakage.split(), check=True)
+    with pytest.raises(CniError, match="node: no rules for hostPort 8080"):
+        asyncio.run(wired.cni.check(node, pod.fd, "a"))
+    asyncio.run(wired.cni.add(node, pod.fd, "a"))
+    assert sorted(rules(node)) == sorted(before)
