@@ -12,7 +12,7 @@ from typing import Any
 
 from minik8s_net.api import fieldset, managed, schema, times
 from minik8s_net.api.errors import StatusError, bad_request
-from minik8s_net.api.fieldset import Hint, Path, divide, shape
+from minik8s_net.api.fieldset import Hint, Part, Path, parts, shape
 from minik8s_net.api.kinds import Kind
 from minik8s_net.api.managed import Owner
 from minik8s_net.api.schema import Type
@@ -32,7 +32,7 @@ def read(kind: Kind, patch: Any, namespace: str, name: str) -> Json:
     walked = schema.walk(kind.model, patch, complete=False)
     where = f"{namespace}/{name}; {kind.group}/{kind.version}, Kind={kind.kind}"
     problems = [f".{path}: field not declared in schema" for path in walked.unknown]
-    problems = walked.errors or problems or fieldset.repeated(kind.model, walked.tree)
+    problems = walked.errors or problems or fieldset.unclear(kind.model, walked.tree)
     if problems:
         shown = problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {p}" for p in problems)
         raise bad_request(f"failed to create typed patch object ({where}): {shown}")
@@ -127,28 +127,34 @@ def _remember(live: Json, merged: Json, config: Json, manager: str) -> None:
 # -- trees -----------------------------------------------------------------------------------------------------------
 def _merge(kind: Type, hint: Hint, live: Any, config: Any) -> Any:
     """A new tree; items of lists keep their place, new ones follow the one they follow in `config`."""
-    how = shape(kind, hint)
-    if not how or type(live) is not type(config):
+    how, present, wanted = shape(kind, hint), parts(kind, hint, live), parts(kind, hint, config)
+    if type(live) is not type(config) or not how or (config and wanted is None):
         return config
     if how == "set":
         return list({repr(member): member for member in (*live, *config)}.values())
-    if how != "items":
-        merged = dict(live)
-        for step, part_kind, part_hint, part in divide(kind, hint, config):
-            name = step[2:]
-            merged[name] = _merge(part_kind, part_hint, live[name], part) if name in live else part
-        return merged
-    items = {step: item for step, _, _, item in divide(kind, hint, live)}
-    after: dict[str | None, list[str]] = {}  # new items, by the present one that they follow
-    previous = None
-    for step, part_kind, part_hint, part in divide(kind, hint, config):
-        if step in items:
-            previous, items[step] = step, _merge(part_kind, part_hint, items[step], part)
+    if how == "items":
+        return _merge_items(present, wanted or []) if present or not live else config
+    merged = dict(live)
+    for step, part_kind, part_hint, part in wanted or ():
+        name = step[2:]
+        merged[name] = _merge(part_kind, part_hint, live[name], part) if name in live else part
+    return merged
+
+
+def _merge_items(present: list[Part] | None, wanted: list[Part]) -> list[Any]:
+    known, changes = {step for step, *_ in present or ()}, {step: part for step, _, _, part in wanted}
+    after: dict[str, list[Any]] = {"": []}  # new items, by the present one that they follow
+    previous = ""
+    for step, _, _, part in wanted:
+        if step in known:
+            previous = step
         else:
-            after.setdefault(previous, []).append(step)
-    new = {step: part for step, _, _, part in divide(kind, hint, config) if step not in items}
-    order = [s for present in items for s in (present, *after.get(present, ()))] + after.get(None, [])
-    return [items[step] if step in items else new[step] for step in order]
+            after.setdefault(previous, []).append(part)
+    made: list[Any] = []
+    for step, kind, hint, item in present or ():
+        made.append(_merge(kind, hint, item, changes.pop(step)) if step in changes else item)
+        made += after.pop(step, ())
+    return made + after[""]
 
 
 def _prune(kind: Kind, tree: Json, gone: set[Path], kept: set[Path]) -> Json:
@@ -160,11 +166,10 @@ def _prune(kind: Kind, tree: Json, gone: set[Path], kept: set[Path]) -> Json:
 
 
 def _without(kind: Type, hint: Hint, value: Any, gone: Json) -> Any:
-    how = shape(kind, hint)
-    if not how or not gone or not value:
+    if not gone or (inner := parts(kind, hint, value)) is None:
         return value
     left = []
-    for step, part_kind, part_hint, part in divide(kind, hint, value):
+    for step, part_kind, part_hint, part in inner:
         marks = gone.get(step)
         if marks is None:
             left.append((step, part))
@@ -172,6 +177,6 @@ def _without(kind: Type, hint: Hint, value: Any, gone: Json) -> Any:
             pruned = _without(part_kind, part_hint, part, marks)
             if pruned or not part:  # what has lost its last field goes as well
                 left.append((step, pruned))
-    if how in ("struct", "map"):
+    if shape(kind, hint) in ("struct", "map"):
         return {step[2:]: part for step, part in left}
     return [part for _, part in left]

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minik8s_net.api import schema
-from minik8s_net.api.errors import bad_request
 from minik8s_net.api.patch import merge_keys
 from minik8s_net.api.schema import Type
 
 Json = dict[str, Any]
 Path = tuple[str, ...]
 Hint = list[str] | None  # of one field: [patch strategy, merge key, list type, *list map keys]
-KEY_DEFAULTS = {"protocol": "TCP", "name": ""}  # a key that an item leaves out
+Part = tuple[str, Type, Hint, Any]
+KEY_DEFAULTS = {"protocol": "TCP"}  # a key that an item leaves out
 # What no manager owns: identity, and what the system sets.
 _SYSTEM = {
     ("f:metadata", f"f:{name}")
@@ -43,8 +43,18 @@ def shape(kind: Type, hint: Hint) -> str:
     return ""
 
 
-def divide(kind: Type, hint: Hint, value: Any) -> Iterator[tuple[str, Type, Hint, Any]]:
-    """(step, type, hint, value) of each part of a value whose `shape` is not "". Raises StatusError 400 (no key)."""
+def parts(kind: Type, hint: Hint, value: Any) -> list[Part] | None:
+    """(step, type, hint, value) of each part of a value; None for what is one field: by its type, for being empty, or
+    because an item lacks its key."""
+    if not value or not shape(kind, hint):
+        return None
+    try:
+        return list(_divide(kind, hint, value))
+    except ValueError:
+        return None
+
+
+def _divide(kind: Type, hint: Hint, value: Any) -> Iterator[Part]:
     how = shape(kind, hint)
     if how == "struct" and kind.model:
         known, hints = schema.fields(kind.model), merge_keys().get(kind.model.__name__, {})
@@ -56,19 +66,21 @@ def divide(kind: Type, hint: Hint, value: Any) -> Iterator[tuple[str, Type, Hint
             yield f"f:{name}", kind.item or Type("any"), None, part
     elif how == "items" and hint:
         for number, item in enumerate(value):
-            yield _key(item, hint[3:], number), kind.item or Type("any"), None, item
+            yield _key(kind, item, hint[3:], number), kind.item or Type("any"), None, item
     else:
         for member in value:
             yield f"v:{json.dumps(member)}", Type("any"), None, member
 
 
-def _key(item: Any, keys: list[str], number: int) -> str:
+def _key(kind: Type, item: Any, keys: list[str], number: int) -> str:
+    reference = kind.item is not None and kind.item.go in ("v1.LocalObjectReference", "v1.ObjectReference")
+    defaults = KEY_DEFAULTS | ({"name": ""} if reference else {})
     values = {}
     for key in sorted(keys):
-        value = item.get(key, KEY_DEFAULTS.get(key)) if isinstance(item, dict) else None
+        value = item.get(key, defaults.get(key)) if isinstance(item, dict) else None
         if value is None:
-            why = "associative list with keys has an element that omits key field"
-            raise bad_request(f'failed to create typed patch object: element {number}: {why} "{key}"')
+            why = f'an element that omits key field "{key}" (and doesn\'t have default value)'
+            raise ValueError(f"element {number}: associative list with keys has {why}")
         values[key] = value
     return f"k:{json.dumps(values, separators=(',', ':'))}"
 
@@ -83,28 +95,31 @@ def leaves(model: type[Any], tree: Json) -> dict[Path, Any]:
 
 
 def _collect(kind: Type, hint: Hint, value: Any, path: Path, found: dict[Path, Any]) -> None:
-    if not shape(kind, hint) or not value:
+    if (inner := parts(kind, hint, value)) is None:
         found[path] = value
         return
     if path and path[-1].startswith("k:"):
         found[path] = None
-    for step, part_kind, part_hint, part in divide(kind, hint, value):
+    for step, part_kind, part_hint, part in inner:
         _collect(part_kind, part_hint, part, (*path, step), found)
 
 
-def repeated(model: type[Any], tree: Json) -> list[str]:
-    """Complaints about list maps and sets that name an item twice."""
+def unclear(model: type[Any], tree: Json) -> list[str]:
+    """Complaints about list maps and sets that name an item twice, or not at all."""
     found: list[str] = []
 
     def look(kind: Type, hint: Hint, value: Any, path: Path) -> None:
         if not shape(kind, hint) or not value:
             return
         seen: set[str] = set()
-        for step, part_kind, part_hint, part in divide(kind, hint, value):
-            if step in seen:
-                found.append(f"{show(path)}: duplicate entries for key {show((step,))}")
-            seen.add(step)
-            look(part_kind, part_hint, part, (*path, step))
+        try:
+            for step, part_kind, part_hint, part in _divide(kind, hint, value):
+                if step in seen:
+                    found.append(f"{show(path)}: duplicate entries for key {show((step,))}")
+                seen.add(step)
+                look(part_kind, part_hint, part, (*path, step))
+        except ValueError as error:
+            found.append(f"{show(path)}: {error}")
 
     look(Type("struct", model=model), None, tree, ())
     return found

@@ -138,6 +138,31 @@ def test_lists_maps_and_sets_merge_by_their_kind(api: Api, namespace: str) -> No
     )
 
 
+def test_what_was_created_with_repeats_keeps_them(api: Api, path: str) -> None:
+    env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    web = {"name": "web", "image": "nginx", "env": env}
+    api.create(path.removesuffix("/d"), deployment([web]))
+    more = deployment([{"name": "web", "image": "nginx", "env": [{"name": "B", "value": "3"}]}])
+    assert apply(api, path, more, "ann").code == 200
+    assert containers(api, path)[0]["env"] == [*env, {"name": "B", "value": "3"}]
+    nameless = apply(api, path, deployment([{"image": "x"}]), "ann")
+    assert nameless.code == 400 and nameless.json["message"].endswith(
+        ".spec.template.spec.containers: element 0: associative list with keys has an element that omits key field "
+        '"name" (and doesn\'t have default value)'
+    )
+
+
+def test_new_items_stand_where_the_manifest_puts_them(api: Api, path: str) -> None:
+    def named(*names: str) -> Json:
+        return deployment([{"name": name, "image": "x"} for name in names])
+
+    apply(api, path, named("a", "b", "c"), "ann")
+    apply(api, path, named("b", "new", "c"), "bob")
+    assert [c["name"] for c in containers(api, path)] == ["a", "b", "new", "c"]
+    apply(api, path, named("first", "a"), "eve")
+    assert [c["name"] for c in containers(api, path)] == ["a", "b", "new", "c", "first"]
+
+
 def test_managed_fields_can_be_read_and_reset(api: Api, path: str) -> None:
     apply(api, path, deployment(replicas=2), "ann")
     owned = managers(api.get(path))["ann/Apply"]["f:spec"]
