@@ -176,9 +176,30 @@ function live(model, root) {
   });
   const unTheme = onTheme(schedule);
   draw();
+  const attend = attendance(model, id, root);
+  return () => { attend(); stop(); unTheme(); };
+}
+
+// Tells the kernel whether anybody looks: not in a hidden tab, nor in a notebook that was closed. Returns how to end it.
+function attendance(model, id, root) {
+  let watched = true, beats = 0;
   ask(model, "hello", { id });
-  const heart = setInterval(() => ask(model, "here", { id }), 20000);
-  return () => { clearInterval(heart); stop(); unTheme(); ask(model, "bye", { id }); };
+  const look = () => {
+    const now = root.isConnected && document.visibilityState === "visible";
+    beats += 1;
+    if (now === watched && !(now && beats % 5 === 0)) return;
+    try {
+      ask(model, now ? (watched ? "here" : "hello") : "bye", { id });
+      watched = now;
+    } catch { clearInterval(timer); }  // the notebook was closed, and its connection with it
+  };
+  const timer = setInterval(look, 1000);
+  document.addEventListener("visibilitychange", look);
+  return () => {
+    clearInterval(timer);
+    document.removeEventListener("visibilitychange", look);
+    ask(model, "bye", { id });
+  };
 }
 
 // -- a trace as a moving packet -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.conftest import Home
 
@@ -30,6 +31,22 @@ class Lab:
     token: str
     notebooks: Path
     settings: Path
+    runtime: Path
+
+    def ask_kernel(self, code: str) -> str:
+        """What the (only) kernel prints for `code`, asked beside the browser."""
+        (connection,) = self.runtime.glob("kernel-*.json")
+        client = BlockingKernelClient(connection_file=str(connection))
+        client.load_connection_file()
+        client.start_channels()
+        printed: list[str] = []
+        try:
+            client.execute_interactive(
+                code, timeout=20, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+            )
+        finally:
+            client.stop_channels()
+        return "".join(printed)
 
     def theme(self, name: str) -> None:
         folder = self.settings / "@jupyterlab" / "apputils-extension"
@@ -65,7 +82,7 @@ def lab(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         server = subprocess.Popen(home.command("lab", "ui"), env=env, stdout=output, stderr=output, cwd="/")
     try:
         found = _address(log, server)
-        yield Lab(found[1], found[2], notebooks, settings)
+        yield Lab(found[1], found[2], notebooks, settings, folder / "runtime")
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)

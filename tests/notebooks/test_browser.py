@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,19 @@ def test_reopened_in_the_dark_and_on_a_narrow_screen(page: Any, lab: Lab, artifa
     for view in ("live", "replay", "matrix", "policies"):
         shot(page.locator(f".mk.mk-{view}").first, artifacts / f"narrow-{view}.png")
     page.set_viewport_size({"width": 1280, "height": 1000})
+
+
+def test_closing_the_notebook_leaves_no_watch(page: Any, lab: Lab, eventually: Callable[..., Any]) -> None:
+    """The kernel goes on; nobody looks, so nothing is watched. Opened again, the picture follows again."""
+    threads = "import threading; print([t.name for t in threading.enumerate()])"
+    eventually(lambda: "minik8s-notebook" in lab.ask_kernel(threads))
+    page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("() => jupyterapp.commands.execute('application:close')")
+    lab.ask_kernel("from minik8s_net.notebook import audience; audience.BEAT = 1")  # half a minute else
+    eventually(lambda: "minik8s-notebook" not in lab.ask_kernel(threads), 20)
+    go(page, lab)
+    page.wait_for_selector(".mk-live [data-node='node-1']", state="attached")
+    eventually(lambda: "minik8s-notebook" in lab.ask_kernel(threads), 20)
 
 
 def test_the_last_cell_leaves_no_cluster(page: Any, home: Home) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from minik8s_net import Cluster
 from minik8s_net.client.exec import ExecResult
 from minik8s_net.demo.stage import SERVER, TOOLS, pod
 from minik8s_net.drawn import Objects
 from minik8s_net.notebook import display, look
+from minik8s_net.notebook.audience import SILENT_BEATS, Audience
 from minik8s_net.notebook.background import NAME, close_all
 from minik8s_net.notebook.magics import Refused, apply_text, run_kubectl
 from minik8s_net.notebook.widgets.base import Face
@@ -83,7 +86,7 @@ def test_changes_come_as_few_lines(c: Cluster, eventually: Eventually, monkeypat
     c.wait("pod/nb-guest")
     eventually(lambda: any("nb-guest" in line for m in heard for _, _, put in m["hunks"] for line in put))
     c.delete("pod", "nb-guest")
-    eventually(lambda: "nb-guest" not in str(live))
+    eventually(lambda: "nb-guest" not in repr(live))
     sizes = [sum(len(line) for _, _, put in m["hunks"] for line in put) for m in heard[before:]]
     assert [m["number"] for m in heard] == list(range(1, len(heard) + 1))
     assert len(sizes) < 12
@@ -91,17 +94,29 @@ def test_changes_come_as_few_lines(c: Cluster, eventually: Eventually, monkeypat
 
 
 def test_a_browser_that_fell_silent_counts_as_gone(c: Cluster, eventually: Eventually, monkeypatch: Any) -> None:
-    monkeypatch.setattr("minik8s_net.notebook.widgets.live.GONE_AFTER", 0.1)
+    monkeypatch.setattr("minik8s_net.notebook.audience.BEAT", 0.05)
     live = Live(c)
     live.on_hello({"id": "1"})
-    time.sleep(0.3)
-    c.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "nb-s"}, "spec": {"ports": [{"port": 1}]}})
+    assert live.following
     eventually(lambda: not live.following)
-    c.delete("service", "nb-s")
     eventually(lambda: not watching())
     live.on_here({"id": "1"})  # it was only asleep
     assert live.following
     live.close()
+
+
+def test_a_busy_kernel_hears_nobody_and_so_gives_up_on_nobody() -> None:
+    async def notebook() -> None:
+        audience = Audience()
+        audience.here("1")
+        for _ in range(20):  # a long cell: the loop does not turn
+            assert audience.beat()
+        for _ in range(SILENT_BEATS + 1):
+            await asyncio.sleep(0)
+            audience.beat()
+        assert not audience
+
+    asyncio.run(notebook())
 
 
 def test_a_question_is_answered_on_a_thread_and_errors_are_told(
@@ -146,6 +161,7 @@ def test_the_matrix_is_what_policies_say_and_what_is(c: Cluster, eventually: Eve
     assert (cell["expected"], cell["measured"], cell["reached"]) == (False, "dropped", False)
     assert matrix.cells["nb-web|nb-client"]["measured"] == "refused"
     assert "deny-nb" in matrix.on_why({"source": "nb-client", "target": "nb-web"})["text"]
+    assert repr(matrix).splitlines()[1].split() == ["nb-client", "✓", "·"]
     play = Policies(c, 8080, namespace="default")
     play.toggle("default/deny-nb", False)
     assert play.state["cells"]["nb-client|nb-web"] == {"expected": True}
@@ -234,5 +250,6 @@ def test_what_the_cluster_returns_draws_itself(c: Cluster) -> None:
         assert drawn["text/html"].startswith("<style>")
         assert "http://" not in drawn["text/html"].replace("http://www.w3.org", ""), "nothing from the network"
         assert drawn["text/plain"]
+    assert pretty(c.get("services")).startswith("default  kubernetes")
     assert "&lt;b&gt;" in display.bundle(ExecResult(1, "<b>", "no"))["text/html"]
     assert "exit status 1" in display.bundle(ExecResult(1, "<b>", "no"))["text/html"]

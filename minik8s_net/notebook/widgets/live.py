@@ -1,25 +1,24 @@
 """The topology that follows the cluster. Pods appear, turn ready, vanish; a click looks into a pod or node.
 
 Python draws (observe.topology), the browser shows: each tick sends the lines of the SVG that changed, with a number in
-sequence; a browser that missed one asks for the whole. Nobody looking means no watch: a view says hello, then that it
-is still here, and bye; one that fell silent (a closed browser) counts as gone.
+sequence; a browser that missed one asks for the whole. Nobody looking means no watch: see audience.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
 from typing import Any
 
 from ...cluster import Cluster
 from ...observe.topology import assemble, topology
-from .. import look
+from .. import audience, look
+from ..background import Job, background
 from ..follow import Follower
 from ..linediff import hunks
 from .base import Face, Json, twin
 
 PATHS = ("/api/v1/nodes", "/api/v1/pods", "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices")
-GONE_AFTER = 150.0  # seconds of silence of a view that says every 20 that it is here (a hidden tab: every 60)
 
 
 class Live(Face):
@@ -31,7 +30,8 @@ class Live(Face):
         self._cluster = cluster
         self._lock = threading.RLock()
         self._follower: Follower | None = None
-        self._views: dict[str, float] = {}
+        self._attending: Job | None = None
+        self._audience = audience.Audience()
         self._number = 0
         self._lines: list[str] = []
         self._text = ""
@@ -60,21 +60,22 @@ class Live(Face):
     def on_hello(self, asked: Json) -> Json:
         """A view opened, or lost count."""
         with self._lock:
-            self._views[str(asked.get("id"))] = time.monotonic()
+            self._audience.here(str(asked.get("id")))
             if not self._follower:
                 self._follower = Follower(self._cluster.api.connection, PATHS, self._changed, self._silent)
+                self._attending = background.start(self._attend)
             return {"lines": self._lines, "number": self._number}
 
     def on_here(self, asked: Json) -> None:
         """A view is still open."""
-        if str(asked.get("id")) not in self._views:
+        if str(asked.get("id")) not in self._audience:
             self.tell(answer="hello", **self.on_hello(asked))
-        self._views[str(asked.get("id"))] = time.monotonic()
+        self._audience.here(str(asked.get("id")))
 
     def on_bye(self, asked: Json) -> None:
         """A view closed."""
-        self._views.pop(str(asked.get("id")), None)
-        if not self._views:
+        self._audience.bye(str(asked.get("id")))
+        if not self._audience:
             self._stop()
 
     def on_look(self, asked: Json) -> Json:
@@ -92,10 +93,13 @@ class Live(Face):
                 self._lines, self._text = lines, str(picture)
                 self._number += 1
                 self._announce(number=self._number, hunks=changes)
-        now = time.monotonic()
-        if self._views and all(now - seen > GONE_AFTER for seen in self._views.values()):
-            self._views.clear()
-            self._stop()
+
+    async def _attend(self) -> None:
+        while True:
+            await asyncio.sleep(audience.BEAT)
+            with self._lock:
+                if not self._audience.beat():
+                    self._stop()
 
     def _silent(self, why: str) -> None:
         self._announce(down=f"the cluster does not answer ({why}); trying again")
@@ -108,5 +112,8 @@ class Live(Face):
     def _stop(self) -> None:
         with self._lock:
             follower, self._follower = self._follower, None
+            attending, self._attending = self._attending, None
         if follower:
             follower.close()
+        if attending:
+            attending.cancel()
