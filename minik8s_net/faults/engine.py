@@ -86,6 +86,8 @@ class Faults:
             self._record.remove(fault.number)
             if self.healer and fault.touches:
                 await self.healer.mend(partial(_untouched, fault.touches))
+        if self.healer and chosen:
+            await self.healer.mend()  # what goes along: the kernel forgets a link's neighbours with its MTU
         return chosen
 
     async def leave(self, live: Live, wanted: list[Injected]) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TICK = 0.4  # seconds between looks; two of them and the work stay below two seconds
 RULES_EVERY = 0.8  # seconds between readings of one node's rules, while they keep changing
-SWEEP_EVERY = 5  # ticks between places compared without a reason
+SWEEP_EVERY = 10  # ticks between places compared without a reason
 UPHOLD_EVERY = 5  # ticks between looks whether faults still hold
 
 

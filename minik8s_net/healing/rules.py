@@ -15,13 +15,14 @@ from ..policy import apply, entry
 from ..policy.render import BASE_CHAINS, DISPATCH, JUMPS, OWN_PREFIXES, jump_rule
 from ..policy.sets import OWN_SETS, PODS
 from ..policy.table import Group, SetContent, Steps, Table
-from ..proxy.rules import Difference
+from ..proxy.rules import Difference, Entry
 from .drift import MISSING, Drift
 
 if TYPE_CHECKING:
     from ..boot.live import Live
     from ..policy.enforcer import Enforcer
 
+TABLES = ("nat", "filter")
 SHOWN = 3  # differences named of one Service
 Spared = Callable[[Drift], bool]
 
@@ -61,14 +62,19 @@ def service_drift(node: str, part: str, difference: Difference) -> Drift:
 
 
 def _said(d: Difference) -> Iterator[str]:
-    for _, place, rule in d.add:
-        yield f"no rule in {place}: {rule}"
+    yield from (f"no {_entry_says(each)}" for each in d.add)
     for _, chain in d.write:
         yield f"chain {chain} altered or missing"
-    for _, place, rule in d.remove:
-        yield f"a rule too many in {place}: {rule}"
+    yield from (f"too many: {_entry_says(each)}" for each in d.remove)
     for _, chain in d.delete:
         yield f"chain {chain} of no Service"
+
+
+def _entry_says(line: Entry) -> str:
+    """A rule of iptables in a shared chain, or an element of one of nftables' maps."""
+    if line[0] in TABLES:
+        return f"rule in {line[1]}: {line[2]}"
+    return f"element in {line[0]}: {line[1]} {line[2]}".rstrip()
 
 
 # -- policies ----------------------------------------------------------------------------------------------------------
