@@ -113,6 +113,8 @@ def public_library() -> Iterator[Path]:
         "hypothesis*",
         "IPython*",
         "jupyter*",
+        "playwright*",
+        "babel*",
         "debugpy*",
         "torch*",
         "numpy*",

@@ -85,6 +85,8 @@ def measure(cluster: Cluster, world: World, cells: dict[str, Json], port: int, p
     except Exception as error:
         if not is_not_found(error):
             raise
+        if protocol != "TCP":
+            raise LookupError("this cluster has no verb `reach`, and curl in a pod measures TCP only") from None
         found, how = _by_exec(cluster, world, port), "by curl in each pod"  # a cluster that has no such verb
     for key, outcome in found.items():
         if key in cells:

@@ -91,77 +91,81 @@ function keyOf(part) {
   for (const kind of ["pod", "node", "service"]) if (part.dataset[kind]) return `${kind} ${part.dataset[kind]}`;
 }
 
-function live(model, root) {
-  const id = String(Math.random()).slice(2);
-  const first = model.get("state");
-  let { number } = first;
-  const lines = [...first.lines];
-  let chosen = "", tab = "", waiting = false, born = null;
-  const status = h("span", { class: "mk-dim", role: "status" });
-  const host = h("div", { class: "mk-picture mk-scroll" });
-  const shadow = host.attachShadow({ mode: "open" });
-  const panel = h("section", { class: "mk-panel", "aria-label": "details", hidden: true });
-  root.append(h("div", { class: "mk-bar" }, h("b", {}, "live"), h("span", { class: "mk-dim" },
-    "click a pod, node or Service, or Tab and Enter"), status), host, panel);
-
-  function draw() {
-    waiting = false;
-    const focused = shadow.activeElement && keyOf(shadow.activeElement);
-    const scheme = isDark() ? "@media all" : "@media not all";  // the notebook's theme, not the system's
-    const text = lines.join("\n").replaceAll(/@media\s*\(prefers-color-scheme:\s*dark\)/g, scheme);
-    shadow.innerHTML = `<style>${LIVE_CSS}</style>${text}`;
-    const svg = shadow.querySelector("svg");
-    const natural = svg.getAttribute("width");
-    svg.setAttribute("role", "group");
-    svg.style.maxWidth = natural + "px";
-    svg.style.minWidth = Math.min(natural, 620) + "px";
-    const now = performance.now(), before = born;
-    born = {};
-    for (const part of shadow.querySelectorAll(PARTS)) {
-      const key = keyOf(part);
-      born[key] = before ? before[key] ?? now : 0;
-      if (now - born[key] < 900 && born[key]) {
-        part.classList.add("fresh");
-        part.style.animationDelay = `${born[key] - now}ms`;
-      }
-      part.setAttribute("tabindex", "0");
-      part.setAttribute("role", "button");
-      part.setAttribute("aria-label", part.querySelector("title")?.textContent ?? key);
-      part.classList.toggle("chosen", key === chosen);
-      if (key === focused) part.focus({ preventScroll: true });
+// Puts the picture into the shadow root. `born`: since when each part is there; null before the first drawing.
+function drawPicture(shadow, text, chosen, born) {
+  const focused = shadow.activeElement && keyOf(shadow.activeElement);
+  const scheme = isDark() ? "@media all" : "@media not all";  // the notebook's theme, not the system's
+  const themed = text.replaceAll(/@media\s*\(prefers-color-scheme:\s*dark\)/g, scheme);
+  shadow.innerHTML = `<style>${LIVE_CSS}</style>${themed}`;
+  const svg = shadow.querySelector("svg"), natural = svg.getAttribute("width");
+  svg.setAttribute("role", "group");
+  svg.style.maxWidth = natural + "px";
+  svg.style.minWidth = Math.min(natural, 620) + "px";
+  const now = performance.now(), since = {};
+  for (const part of shadow.querySelectorAll(PARTS)) {
+    const key = keyOf(part);
+    since[key] = born ? born[key] ?? now : -Infinity;
+    if (now - since[key] < 900) {
+      part.classList.add("fresh");
+      part.style.animationDelay = `${since[key] - now}ms`;
     }
+    part.setAttribute("tabindex", "0");
+    part.setAttribute("role", "button");
+    part.setAttribute("aria-label", part.querySelector("title")?.textContent ?? key);
+    part.classList.toggle("chosen", key === chosen);
+    if (key === focused) part.focus({ preventScroll: true });
   }
-  const schedule = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
+  return since;
+}
 
+// The box below the picture: what the kernel says of one pod, node or Service, a tab at a time.
+function details(model, tabs, changed) {
+  const el = h("section", { class: "mk-panel", "aria-label": "details", hidden: true });
+  let chosen = "", tab = "";
   function open(key) {
     chosen = key;
-    panel.hidden = !key;
-    schedule();
-    if (key) show(first.tabs[key.split(" ")[0]][0]);
+    el.hidden = !key;
+    changed();
+    if (key) show(tabs[key.split(" ")[0]][0]);
   }
   function show(name) {
     tab = name;
-    const kind = chosen.split(" ")[0];
-    panel.replaceChildren(
+    el.replaceChildren(
       h("div", { class: "mk-bar" }, h("b", {}, chosen), h("span", { role: "tablist", class: "mk-tabs" },
-        first.tabs[kind].map((t) => button(t, () => show(t), { role: "tab", "aria-selected": String(t === tab) }))),
-        button("close", () => open(""), { "aria-label": "close details" })),
+        tabs[chosen.split(" ")[0]].map((t) => button(t, () => show(t), { role: "tab", "aria-selected": String(t === tab) }))),
+      button("close", () => open(""), { "aria-label": "close details" })),
       h("pre", { tabindex: 0, "aria-live": "polite" }, "looking …"));
     ask(model, "look", { at: chosen, tab });
   }
-  const partOf = (event) => event.composedPath().find((node) => node.matches?.(PARTS));
-  shadow.addEventListener("click", (event) => partOf(event) && open(keyOf(partOf(event))));
-  shadow.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") open("");
-    else if (["Enter", " "].includes(event.key) && partOf(event)) { event.preventDefault(); open(keyOf(partOf(event))); }
-  });
+  function heard(told) {
+    if (told.error || (told.at === chosen && told.tab === tab)) el.querySelector("pre")?.replaceChildren(told.error ?? told.text);
+  }
+  return { el, open, heard, get chosen() { return chosen; } };
+}
 
+function live(model, root) {
+  const id = String(Math.random()).slice(2);
+  const first = model.get("state"), lines = [...first.lines];
+  let { number } = first, waiting = false, born = null;
+  const status = h("span", { class: "mk-dim", role: "status" });
+  const host = h("div", { class: "mk-picture mk-scroll" });
+  const shadow = host.attachShadow({ mode: "open" });
+  const draw = () => { waiting = false; born = drawPicture(shadow, lines.join("\n"), panel.chosen, born); };
+  const schedule = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
+  const panel = details(model, first.tabs, schedule);
+  root.append(h("div", { class: "mk-bar" }, h("b", {}, "live"), h("span", { class: "mk-dim" },
+    "click a pod, node or Service, or Tab and Enter"), status), host, panel.el);
+
+  const partOf = (event) => event.composedPath().find((node) => node.matches?.(PARTS));
+  shadow.addEventListener("click", (event) => partOf(event) && panel.open(keyOf(partOf(event))));
+  shadow.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") panel.open("");
+    else if (["Enter", " "].includes(event.key) && partOf(event)) { event.preventDefault(); panel.open(keyOf(partOf(event))); }
+  });
   const stop = listen(model, (told) => {
     if (told.down) status.textContent = told.down;
-    else if (told.answer === "look") {
-      if (told.error || (told.at === chosen && told.tab === tab))
-        panel.querySelector("pre")?.replaceChildren(told.error ?? told.text);
-    } else if (told.answer === "hello") {
+    else if (told.answer === "look") panel.heard(told);
+    else if (told.answer === "hello") {
       lines.splice(0, lines.length, ...told.lines);
       number = told.number;
       status.textContent = "";
@@ -176,8 +180,8 @@ function live(model, root) {
   });
   const unTheme = onTheme(schedule);
   draw();
-  const attend = attendance(model, id, root);
-  return () => { attend(); stop(); unTheme(); };
+  const left = attendance(model, id, root);
+  return () => { left(); stop(); unTheme(); };
 }
 
 // Tells the kernel whether anybody looks: not in a hidden tab, nor in a notebook that was closed. Returns how to end it.
@@ -224,25 +228,49 @@ function spread(stations, width) {
   return { places, column, spots };
 }
 
-function replay(model, root) {
-  const { trace } = model.get("state");
-  const stations = trace.stations;
-  const width = 960;
+function drawWay(trace, width, pick) {
+  const { stations } = trace;
   const { places, column, spots } = spread(stations, width);
-  let at = -1, timer = 0;
   const way = (to) => spots.slice(0, to).map(([x, y], i) => (i ? "L" : "M") + x + " " + y).join("");
   const passed = s("path", { class: "mk-passed", d: "" });
   const packet = s("circle", { class: "mk-packet", r: 8, cx: 0, cy: 0 });
   const dots = stations.map((st, i) => s("circle", {
     class: `mk-dot mk-${st.layer}`, r: ["nat", "policy", "gap"].includes(st.layer) ? 5 : 3.5, cx: spots[i][0], cy: spots[i][1],
   }, s("title", {}, `${st.number} ${st.what}`)));
-  dots.forEach((dot, i) => dot.addEventListener("click", () => go(i)));
+  dots.forEach((dot, i) => dot.addEventListener("click", () => pick(i)));
   const boxes = places.map((place, i) => s("g", {},
     s("rect", { class: "mk-place", x: 13 + i * column, y: 24, width: column - 6, height: 116, rx: 8 }),
     s("text", { x: 22 + i * column, y: 44 }, place)));
-  const picture = s("svg", { viewBox: `0 0 ${width} 150`, role: "img",
+  const svg = s("svg", { viewBox: `0 0 ${width} 150`, role: "img",
     "aria-label": `the way of a packet through ${places.join(", ")}` },
   ...boxes, s("path", { class: "mk-way", d: way(spots.length) }), passed, ...dots, packet);
+  const el = h("div", { class: "mk-scroll" }, svg);
+  function move(at) {
+    packet.style.transform = `translate(${spots[at][0]}px, ${spots[at][1]}px)`;
+    passed.setAttribute("d", way(at + 1));
+    dots.forEach((dot, i) => dot.classList.toggle("mk-now", i === at));
+    const x = spots[at][0] * svg.clientWidth / width;  // narrow screens scroll along
+    if (x < el.scrollLeft + 20 || x > el.scrollLeft + el.clientWidth - 20)
+      el.scrollTo({ left: x - el.clientWidth / 2, behavior: "smooth" });
+  }
+  return { el, move };
+}
+
+function stationCard(st) {
+  return [
+    h("div", { class: "mk-bar" }, h("b", {}, `${st.number}. ${st.what}`)),
+    h("div", { class: "mk-bar" }, h("span", { class: "mk-tag" }, st.layer),
+      h("span", { class: "mk-dim" }, `in ${st.place}, the way ${st.direction}`),
+      st.written_by ? h("span", {}, "written for ", h("b", {}, st.written_by)) : null,
+      st.before ? h("code", {}, `${st.before} becomes ${st.after || "(not recorded)"}`) : null),
+    st.detail ? h("pre", { tabindex: 0 }, st.detail) : "",
+  ];
+}
+
+function replay(model, root) {
+  const { trace } = model.get("state"), { stations } = trace;
+  let at = -1, timer = 0;
+  const picture = drawWay(trace, 960, (i) => go(i));
   const slider = h("input", { type: "range", min: 0, max: stations.length - 1, value: 0, "aria-label": "station",
     oninput: () => go(Number(slider.value)) });
   const play = button("▶ play", () => (timer ? pause() : run()), { "aria-label": "play" });
@@ -251,7 +279,7 @@ function replay(model, root) {
   root.append(
     h("div", { class: "mk-bar" }, h("b", {}, `${trace.source} → ${trace.target}`),
       h("span", { class: `mk-verdict mk-${trace.verdict}` }, trace.verdict), h("span", { class: "mk-dim" }, trace.because)),
-    h("div", { class: "mk-scroll" }, picture),
+    picture.el,
     h("div", { class: "mk-bar" }, button("|◀", () => go(0), { "aria-label": "first" }),
       button("◀ back", () => go(at - 1), { "aria-label": "back" }), play,
       button("step ▶", () => go(at + 1), { "aria-label": "step" }),
@@ -263,22 +291,11 @@ function replay(model, root) {
     at = Math.max(0, Math.min(stations.length - 1, to));
     const st = stations[at];
     if (!st) return;
-    packet.style.transform = `translate(${spots[at][0]}px, ${spots[at][1]}px)`;
-    passed.setAttribute("d", way(at + 1));
-    const seen = picture.parentElement, x = spots[at][0] * picture.clientWidth / width;  // narrow screens scroll along
-    if (x < seen.scrollLeft + 20 || x > seen.scrollLeft + seen.clientWidth - 20)
-      seen.scrollTo({ left: x - seen.clientWidth / 2, behavior: "smooth" });
-    dots.forEach((dot, i) => dot.classList.toggle("mk-now", i === at));
+    picture.move(at);
     slider.value = at;
     slider.setAttribute("aria-valuetext", `${st.number}: ${st.what}`);
     count.textContent = `${at + 1} of ${stations.length}`;
-    told.replaceChildren(
-      h("div", { class: "mk-bar" }, h("b", {}, `${st.number}. ${st.what}`)),
-      h("div", { class: "mk-bar" }, h("span", { class: "mk-tag" }, st.layer),
-        h("span", { class: "mk-dim" }, `in ${st.place}, the way ${st.direction}`),
-        st.written_by ? h("span", {}, "written for ", h("b", {}, st.written_by)) : null,
-        st.before ? h("code", {}, `${st.before} becomes ${st.after || "(not recorded)"}`) : null),
-      st.detail ? h("pre", { tabindex: 0 }, st.detail) : "");
+    told.replaceChildren(...stationCard(st));
   }
   function run() {
     if (at >= stations.length - 1) at = -1;
