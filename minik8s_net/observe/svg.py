@@ -105,7 +105,7 @@ def _pod(pod: PodView, x: float, y: float) -> list[str]:
         f'<g data-pod="{pod.namespace}/{pod.name}">'
         f"<title>{escape(f'{pod.namespace}/{pod.name} {pod.ip} {pod.phase}')}</title>",
         f'<rect class="{kind}" x="{x}" y="{y}" width="{POD_W}" height="{POD_H}" rx="7"/>',
-        _text(x + 9, y + 19, f"{mark} {_short(label, 19)}", "name"),
+        _text(x + 9, y + 19, f"{mark} {_short(label, 17)}", "name"),
         _text(x + 9, y + 36, pod.ip or pod.phase, "mono"),
         "</g>",
     ]
