@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minik8s_net.api.kinds import Kind
-from minik8s_net.api.tables import cluster, network, pods, workloads
+from minik8s_net.api.tables import cluster, network, pods, stored, workloads
 from minik8s_net.api.tables.columns import AGE, NAME, Column, age_of, definitions
 
 Json = dict[str, Any]
@@ -20,6 +20,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     **network.PRINTERS,
     **workloads.PRINTERS,
     **cluster.PRINTERS,
+    **stored.PRINTERS,
 }
 
 
