@@ -10,6 +10,7 @@ import pytest
 from minik8s_net.api import kinds, tables
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
+TARGET = {"kind": "Deployment", "name": "web"}
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
 
 
@@ -17,11 +18,11 @@ CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utili
     ("name", "tree", "shown"),
     [
         ("autoscaling/v2 HorizontalPodAutoscaler",
-         {"spec": {"maxReplicas": 5, "minReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "metrics": [CPU]}},
+         {"spec": {"maxReplicas": 5, "minReplicas": 2, "scaleTargetRef": TARGET, "metrics": [CPU]}},
          ["Deployment/web", "cpu: <unknown>/50%", 2, 5, 0]),
         ("autoscaling/v1 HorizontalPodAutoscaler",
-         {"spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 7, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}},
-         ["Deployment/d", "cpu: <unknown>/7%", "<unset>", 5, 0]),
+         {"spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 7, "scaleTargetRef": TARGET}},
+         ["Deployment/web", "cpu: <unknown>/7%", "<unset>", 5, 0]),
         ("storage.k8s.io/v1 StorageClass", {"provisioner": "p", "reclaimPolicy": "Retain"},
          ["p", "Retain", "Immediate", False]),
         ("scheduling.k8s.io/v1 PriorityClass", {"value": 7}, [7, False, "<unknown>", "PreemptLowerPriority"]),
