@@ -1,4 +1,4 @@
-"""`minik8s dns POD NAME`: one lookup as the pod's own resolver does it, every try along the search path with its answer."""
+"""`minik8s dns POD NAME`: one lookup as the pod's resolver does it, each try along its search path."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     _output(trace)
 
-    dns = command("dns", "cli.dns:dns", "one lookup from inside a pod: every try along its search path, with the answer")
+    dns = command("dns", "cli.dns:dns", "one lookup from inside a pod: each try along its search path, with its answer")
     dns.add_argument("pod", metavar="POD", help="client, shop/client, node-1 or outside")
     dns.add_argument("name", metavar="NAME", help="e.g. web, web.shop, 10.96.0.10 (with PTR)")
     dns.add_argument("type", nargs="?", default="A", metavar="TYPE", help="A (default), SRV, PTR, TXT, …")

@@ -48,7 +48,7 @@ class Scheduler:
     async def _all_reported(self) -> None:
         """In a cluster that is just born: wait until every node has spoken, or all first pods land on the quickest."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and any(condition(n, "Ready") is None for n in self.client.list(Node)):
+        while time.monotonic() < deadline and any(map(_unheard, self.client.list(Node))):
             await asyncio.sleep(0.005)
 
     def _on_pod(self, change: Change[Pod]) -> None:
@@ -144,6 +144,13 @@ class Scheduler:
         self.client.patch(Pod, meta.name, patch, meta.namespace, subresource="status")
         if reason == "Unschedulable":
             self.events.warning(pod, "FailedScheduling", message)
+
+
+def _unheard(node: Node) -> bool:
+    """It has not reported yet, or its report has not yet taken the taint of a newborn node away."""
+    ready = condition(node, "Ready")
+    taints = (node.spec.taints if node.spec else None) or ()
+    return ready is None or (ready.status == "True" and any(t.key == "node.kubernetes.io/not-ready" for t in taints))
 
 
 def _name(node: Node) -> str:

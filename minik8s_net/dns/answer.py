@@ -68,6 +68,7 @@ class Forward:
     zone: str
     upstreams: tuple[tuple[str, int], ...]
     exclude: tuple[str, ...] = ()
+    keep: int = 0  # seconds that an answer is kept at most (the directive `cache`)
 
     def takes(self, name: str) -> bool:
         return is_below(name, self.zone) and longest_suffix(name, self.exclude) is None

@@ -5,10 +5,11 @@
                    hosts { ADDRESS NAME…; ttl N; fallthrough [ZONE…] }
                    file PATH ZONE…       PATH's last part is a key of the same ConfigMap
                    forward ZONE ADDRESS… { except ZONE… }
-                   log  errors  cache  ready  health  prometheus  reload  loop  loadbalance  bind
+                   cache [TTL]           how long, at most, what `forward` was told is kept; ours is always fresh
+                   log  errors  ready  health  prometheus  reload  loop  loadbalance  bind
 
-Directives outside the subset are refused. Of the last line only `log` has an effect: the others are always on, with
-CoreDNS' default ports, and their arguments are not looked at. Pure.
+Directives outside the subset are refused. Of the last line only `log` changes anything: the others are always on, as
+CoreDNS has them by default; what else they are told is in `Config.warnings`, which the server logs. Pure.
 https://coredns.io/manual/configuration/
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from .answer import Forward, Source, Zone, longest_suffix
@@ -24,21 +25,33 @@ from .names import Names, Record
 from .records import ClusterNames, address_record, reverse
 from .zonefile import parse_zone  # not lazily: a pod sees no more of the package than what was loaded before it
 
-DEFAULT_TTL, HOSTS_TTL = 5, 3600  # CoreDNS' own defaults, seconds
+DEFAULT_TTL, HOSTS_TTL, CACHE_TTL = 5, 3600, 3600  # CoreDNS' own defaults, seconds
 POD_MODES = ("disabled", "insecure", "verified")
 PLUGIN_ORDER = ("hosts", "kubernetes", "file", "forward")
-SWITCHES = (
-    "log",
-    "errors",
-    "cache",
-    "ready",
-    "health",
-    "prometheus",
-    "reload",
-    "loop",
-    "loadbalance",
-    "bind",
-)
+SWITCHES = {  # directive -> the arguments that ask for what it does here anyway
+    "log": ([], ["."]),
+    "errors": ([],),
+    "cache": ([],),
+    "ready": ([], [":8181"]),
+    "health": ([], [":8080"]),
+    "prometheus": ([], [":9153"]),
+    "reload": ([],),
+    "loop": ([],),
+    "loadbalance": ([], ["round_robin"]),
+    "bind": (["0.0.0.0"],),
+}
+_ALWAYS = {
+    "log": "every question of the block is logged",
+    "errors": "errors are always logged, one by one",
+    "cache": "only the TTL counts, and only for what another server was asked",
+    "ready": "it is http://POD:8181/ready",
+    "health": "it is http://POD:8080/health",
+    "prometheus": "it is http://POD:9153/metrics",
+    "reload": "a changed ConfigMap is taken at once",
+    "loop": "a forward to ourselves ends in SERVFAIL",
+    "loadbalance": "addresses take turns",
+    "bind": "it listens at all addresses of the pod",
+}
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(#[^\n]*)|(\n)|([^\s"]+)')
 
 
@@ -77,6 +90,7 @@ class Block:
     kubernetes: KubernetesPlugin | None = None
     kubernetes_at: int = 0
     log: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     def serve(self, cluster: ClusterNames, serial: int, *, synced: bool) -> None:
         """Put the cluster's zone, as it is now, where the kubernetes directive says."""
@@ -90,6 +104,11 @@ class Block:
 @dataclass
 class Config:
     blocks: list[Block]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the Corefile asks for and does not get, a sentence each."""
+        return [warning for block in self.blocks for warning in block.warnings]
 
     def block(self, name: str) -> Block | None:
         """The block whose zone is the longest that `name` lies in."""
@@ -165,8 +184,29 @@ def _block(server: Directive, files: Mapping[str, str]) -> Block:
             block.sources.append(_file(directive, block, files))
         elif directive.name == "forward":
             block.sources.append(_forward(directive))
-        block.log |= directive.name == "log"
+        else:
+            block.log |= directive.name == "log"
+            block.warnings += _unheeded(directive)
+    keep = [_cache_ttl(directive) for directive in server.body if directive.name == "cache"]
+    if keep:
+        block.sources = [replace(s, keep=min(keep)) if isinstance(s, Forward) else s for s in block.sources]
     return block
+
+
+def _cache_ttl(directive: Directive) -> int:
+    """`cache [TTL] [ZONE…]`: seconds. CoreDNS' own default is an hour."""
+    args = directive.args
+    return _number(Directive("cache", args[:1], directive.line), 1, 86400) if args and args[0].isdigit() else CACHE_TTL
+
+
+def _unheeded(directive: Directive) -> list[str]:
+    """Arguments and options of a switch that change nothing here."""
+    name, args = directive.name, directive.args
+    if name == "cache":
+        args = args[1:] if args and args[0].isdigit() else args
+    told = [] if args in SWITCHES[name] else [" ".join([name, *args])]
+    told += [" ".join([name, "{", option.name, *option.args, "}"]) for option in directive.body]
+    return [f"Corefile:{directive.line}: `{words}` has no effect here: {_ALWAYS[name]}" for words in told]
 
 
 def _kubernetes(directive: Directive, block: Block) -> KubernetesPlugin:

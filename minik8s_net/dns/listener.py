@@ -20,7 +20,7 @@ from functools import partial
 from . import wire
 from .answer import Answer, respond
 from .config import Block, Config
-from .forward import complete
+from .told import Told
 from .wire import Malformed, Query
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,9 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
 
     def log_line(self, rcode: str, raw: bytes) -> str:
-        """As CoreDNS' log plugin: `[INFO] 10.0.0.1:4711 - 7 "A IN web… udp 54 false 512" NOERROR qr,aa,rd 98 0.0001s`.
+        """As CoreDNS' log plugin, what is no plain character of a name as \\DDD (RFC 4343): no name forges a line.
+
+        `[INFO] 10.0.0.1:4711 - 7 "A IN web… udp 54 false 512" NOERROR qr,aa,rd 98 0.0001s`.
 
         https://coredns.io/plugins/log/
         """
@@ -65,7 +67,8 @@ class Request:
         qclass = "IN" if query.qclass == wire.IN else f"CLASS{query.qclass}"
         bufsize = query.udp_size or (wire.MIN_UDP if self.protocol == "udp" else 65535)
         dnssec = "true" if query.dnssec_ok else "false"
-        asked = f"{query.type_name} {qclass} {query.name}. {self.protocol} {self.size} {dnssec} {bufsize}"
+        name = "".join(c if "!" <= c <= "~" and c != '"' else f"\\{ord(c):03}" for c in query.name)
+        asked = f"{query.type_name} {qclass} {name}. {self.protocol} {self.size} {dnssec} {bufsize}"
         address = f"[{host}]:{self.peer[1]}" if ":" in host else f"{host}:{self.peer[1]}"
         seconds = time.perf_counter() - self.began
         return f'[INFO] {address} - {query.id} "{asked}" {rcode} {said} {len(raw)} {seconds:.9f}s'
@@ -77,6 +80,7 @@ class Listener:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._cache: dict[bytes, Cached] = {}
+        self._told = Told()
         self._forwards: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self.responses: Counter[tuple[str, str]] = Counter()  # (type, rcode)
@@ -203,7 +207,7 @@ class Listener:
         return respond(block.sources, query.name, query.type_name)
 
     async def _ask(self, request: Request, answer: Answer) -> None:
-        answer = await complete(answer, request.query)
+        answer = await self._told.complete(answer, request.query)
         self._finish(request, answer, _messages(request, answer)[0])
 
     def _finish(self, request: Request, answer: Answer, raw: bytes) -> None:

@@ -7,6 +7,7 @@ Pure: no sockets, no clock. One changed object costs what its own Service's reco
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -146,6 +147,7 @@ def undashed(label: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+@functools.lru_cache(4096)  # half the cost of a changed slice, and nearly all of its addresses are known
 def reverse(ip: str) -> str:
     """10.96.0.10 → 10.0.96.10.in-addr.arpa"""
     return ip_address(ip).reverse_pointer

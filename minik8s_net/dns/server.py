@@ -93,6 +93,8 @@ class Dns:
         except CorefileError as error:
             log.error("[ERROR] plugin/reload: Corefile not changed, the old one is kept: %s", error)
         else:
+            for warning in self._wanted.warnings:
+                log.warning("[WARNING] %s", warning)
             self._reload.set()
 
     async def _install(self, config: Config) -> None:

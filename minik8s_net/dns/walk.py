@@ -1,12 +1,12 @@
 """The walk of one lookup along the search path: each name the resolver tried, and what it was told. Pure.
 
-    nameserver 10.96.0.10
-    search default.svc.cluster.local svc.cluster.local cluster.local, ndots:5
-    1  nosuch.default.svc.cluster.local.  A    NXDOMAIN  0.4 ms
-    2  nosuch.svc.cluster.local.          A    NXDOMAIN  0.3 ms
-    3  nosuch.cluster.local.              A    NXDOMAIN  0.3 ms
-    4  nosuch.                            A    NXDOMAIN  0.3 ms
-    Found nowhere, after 4 tries.
+nameserver 10.96.0.10
+search default.svc.cluster.local svc.cluster.local cluster.local, ndots:5
+1  nosuch.default.svc.cluster.local.  A    NXDOMAIN  0.4 ms
+2  nosuch.svc.cluster.local.          A    NXDOMAIN  0.3 ms
+3  nosuch.cluster.local.              A    NXDOMAIN  0.3 ms
+4  nosuch.                            A    NXDOMAIN  0.3 ms
+Found nowhere, after 4 tries.
 """
 
 from __future__ import annotations

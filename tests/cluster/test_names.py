@@ -192,7 +192,7 @@ def test_the_walk_of_one_look_up(c: Cluster) -> None:
     assert [t.said for t in found.tries] == ["NXDOMAIN", "NOERROR"] and found.found
 
 
-# -- what a pod is told -------------------------------------------------------------------------------------------------
+# -- what a pod is told -----------------------------------------------------------------------------------------------
 CONFIG = {"nameservers": ["192.0.2.53"], "searches": ["shop.example"], "options": [{"name": "ndots", "value": "2"}]}
 NONE = {"dnsPolicy": "None", "dnsConfig": CONFIG}
 CLUSTER_SEARCH = f"search default.{ZONE} {ZONE} cluster.local"
@@ -236,7 +236,7 @@ def test_host_names_and_host_aliases(c: Cluster) -> None:
         c.delete("pod", "aliased")
 
 
-# -- the server, changed and killed -------------------------------------------------------------------------------------
+# -- the server, changed and killed -----------------------------------------------------------------------------------
 def servers(c: Cluster) -> list[Any]:
     found = c.get("pods", namespace=SYSTEM, labels="k8s-app=kube-dns")
     return [p for p in found if p.metadata.deletionTimestamp is None]

@@ -60,6 +60,7 @@ def test_the_longest_zone_wins() -> None:
         (block("forward . example.org"), "not an IP address"),
         (block("forward . 192.0.2.300"), "not an IP address"),
         (block("hosts {\n 1.2.3 name\n}"), "unknown property '1.2.3'"),
+        (block("cache 0"), "cache must be in range [1, 86400]: 0"),
         (block("file /etc/none ."), "no such key in the ConfigMap: none"),
         (block("file /etc/bad ."), "file: bad: line 1"),
     ],
@@ -68,6 +69,31 @@ def test_refused(text: str, words: str) -> None:
     with pytest.raises(CorefileError) as refused:
         parse(text, {"bad": "www A nowhere\n"})
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("errors", None), ("errors {\n consolidate 5m .*\n}", "errors { consolidate 5m .* }"),
+        ("health", None), ("health {\n lameduck 5s\n}", "health { lameduck 5s }"), ("health :9000", "POD:8080/health"),
+        ("ready", None), ("ready :8182", "POD:8181/ready"),
+        ("prometheus :9153", None), ("prometheus :9", "POD:9153/metrics"),
+        ("reload", None), ("reload 10s", "taken at once"),
+        ("loadbalance", None), ("loadbalance round_robin", None), ("loadbalance weighted f", "take turns"),
+        ("log", None), ("log . {\n class denial\n}", "every question"),
+        ("cache", None), ("cache 30", None), ("cache 30 cluster.local", "only the TTL counts"),
+        ("loop", None), ("bind 127.0.0.1", "all addresses"),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_is_said(line: str, words: str | None) -> None:
+    warnings = parse(block(line)).warnings
+    assert [words in w and w.startswith("Corefile:2: `") for w in warnings if words] == ([True] if words else [])
+    assert bool(warnings) == bool(words)
+
+
+def test_cache_bounds_what_forward_keeps() -> None:
+    kept = [parse(block(f"forward . 192.0.2.1\n{line}")).blocks[0].sources[0] for line in ("", "cache", "cache 30")]
+    assert [f.keep for f in kept if isinstance(f, Forward)] == [0, 3600, 30]
 
 
 def test_zone_file() -> None:

@@ -234,6 +234,49 @@ def test_forward_asks_the_users_server_and_only_outside(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_cache_keeps_what_was_told_no_longer_than_it_may(tmp_path: Path) -> None:
+    """Like above; a count of the upstream's questions shows which ones were asked again."""
+
+    async def scenario() -> None:
+        upstream = Listener(
+            parse("example.org {\n file db\n}\n", {"db": "@ SOA ns h 1 1 1 1 60\nwww 60 A 192.0.2.1\n"})
+        )
+        udp, tcp = await upstream.listen("127.0.0.1", 0)
+        lines = f"    forward . 127.0.0.1:{udp.getsockname()[1]}\n    cache 30\n}}\n"
+
+        def asked() -> int:
+            upstream.count()
+            return sum(upstream.responses.values())
+
+        async with running(tmp_path) as (dns_, peer):
+            now = [1000.0]
+            dns_.listener._told._clock = lambda: now[0]
+            await peer.put(external("out", "www.example.org"))
+            await peer.put(config_map((COREFILE % "insecure").rstrip()[:-1] + lines))
+            await until(lambda: _is(dns_, "www.example.org", ["192.0.2.1"]))
+            before = asked()
+            now[0] += 20
+            reply = await ask(dns_, "www.example.org")
+            assert (reply.answer[0].ttl, asked()) == (40, before)
+            assert await answers(dns_, "out.testns.svc.cluster.local") == ["192.0.2.1", "www.example.org."]
+            assert asked() == before
+            now[0] += 11  # 31 s: the directive's 30 are over, though the record's 60 are not
+            assert (await ask(dns_, "www.example.org")).answer[0].ttl == 60
+            assert asked() == before + 1
+            for _ in range(3):
+                assert await answers(dns_, "none.example.org") == ["NXDOMAIN"]
+            assert asked() == before + 2
+            tcp.close()
+            asyncio.get_running_loop().remove_reader(udp.fileno())
+            udp.close()
+            assert await answers(dns_, "www.example.org") == ["192.0.2.1"], "kept though the upstream is gone"
+            now[0] += 60
+            assert await answers(dns_, "www.example.org") == ["SERVFAIL"]
+            assert await answers(dns_, "other.example.org") == ["SERVFAIL"]
+
+    asyncio.run(scenario())
+
+
 def test_tcp_answers_several_queries_on_one_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as (dns_, _):

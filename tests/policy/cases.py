@@ -112,7 +112,7 @@ case(
 case("ingress rules without the type do nothing", out_of("x", NOBODY),
      policy("x/p", types=["Egress"], ingress=[{}]))  # fmt: skip
 case("egress rules without the type do nothing", into("x", NOBODY),
-     policy("x/p", types=["Ingress"], egress=[to(sel())]))  # fmt: skip
+     policy("x/p", types=["Ingress"], egress=[to({"podSelector": {}})]))  # fmt: skip
 case("from: [] is everybody", EVERYBODY, policy("x/p", ingress=[{"from": []}]))
 case("ports: [] is every port", EVERYBODY, policy("x/p", ingress=[{"ports": []}]))
 case("deny one pod", into("x/a", NOBODY), policy("x/p", A))
