@@ -1,9 +1,10 @@
 """The healer: notices what was altered from outside, and puts it back within two seconds.
 
 Noticing costs next to nothing while nothing happens: the kernel tells of links, addresses, routes and neighbours
-(one listening socket per namespace); twice a second each node is asked for nftables' generation, a digest of its
-ipsets, and its sysctls. Only a place where something has changed is compared with what it should be. What differs in
-two looks in a row is mended: once may be a component of ours at work. One place in turn is compared anyway.
+(one listening socket per namespace); twice a second each node is asked for nftables' generation and a digest of its
+ipsets, once a second for its sysctls. Only a place where something has changed is compared with what it should be.
+What differs in two looks in a row is mended: once may be a component of ours at work. One place in turn is compared
+anyway.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK = 0.4  # seconds between looks; two of them and the work stay below two seconds
-RULES_EVERY = 0.8  # seconds between readings of one node's rules, while they keep changing
+RULES_EVERY = 0.6  # seconds between readings of one node's rules, while they keep changing
 SWEEP_EVERY = 10  # ticks between places compared without a reason
 UPHOLD_EVERY = 5  # ticks between looks whether faults still hold
 
@@ -50,6 +51,7 @@ class Healer:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._watches.begin(self._live)
         try:
             while True:
                 try:
@@ -76,7 +78,7 @@ class Healer:
         await self._watches.follow(self._live)
         if self._tick % UPHOLD_EVERY == 0:
             await self._uphold()
-        changed = await self._watches.changed(self._live)
+        changed = await self._watches.changed(self._live, sysctls=self._tick % 2 == 0)
         seen = await self._look(changed.places)
         for node in sorted(changed.rules):
             if time.monotonic() - self._read.get(node, 0.0) < RULES_EVERY:
@@ -85,7 +87,7 @@ class Healer:
                 self._read[node] = time.monotonic()
                 await self._try(node, self._mend_rules(node, self._pauses.spared))
         self._suspects = seen
-        if self._tick % 2 == 0:
+        if self._tick % 3 == 0:
             await self._name_again()
 
     async def _look(self, names: set[str]) -> set[str]:

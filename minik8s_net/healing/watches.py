@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from lightkube.resources.core_v1 import Node, Pod
 
 from ..cni.node import NODE_SYSCTLS
 from ..cni.wire import NO_IPV6, host_sysctls
@@ -33,12 +36,24 @@ class Watches:
     """The listening sockets. A socket holds its namespace, so that of a pod goes as soon as the pod is on its way."""
 
     def __init__(self) -> None:
+        self._ends: list[Callable[[], None]] = []
         self._listeners: dict[Key, Listener] = {}
         self._changed = Changed()
         self._rules: dict[str, tuple[int, int]] = {}  # node -> nftables' generation, digest of its ipsets
         self._sysctls: dict[str, tuple[str | None, ...]] = {}
+        self._moved = True  # whether pods or nodes have come, gone or changed since the last look
+
+    def begin(self, live: Live) -> None:
+        """Follow pods and nodes, whose places come and go with them."""
+        for kind in (Pod, Node):
+            self._ends.append(live.client.watch(kind, self._move))
+
+    def _move(self, _: object) -> None:
+        self._moved = True
 
     def close(self) -> None:
+        while self._ends:
+            self._ends.pop()()
         for key in list(self._listeners):
             self._end(key)
 
@@ -51,6 +66,9 @@ class Watches:
 
     async def follow(self, live: Live) -> None:
         """Listen in every place there is now, and nowhere else."""
+        if not self._moved:
+            return
+        self._moved = False
         wanted: dict[Key, tuple[Netns, str]] = {("fabric", ""): (live.fabric, ""), ("outside", ""): (live.outside, "")}
         for name in live.nodes.names():
             agents = live.nodes.agents(name)
@@ -63,22 +81,24 @@ class Watches:
         for key in wanted.keys() - self._listeners.keys():
             await self._begin(key, *wanted[key])
 
-    async def changed(self, live: Live) -> Changed:
-        """What has changed since this was asked last."""
+    async def changed(self, live: Live, *, sysctls: bool) -> Changed:
+        """What has changed since this was asked last; `sysctls`: of those too."""
         for name in live.nodes.names():
-            await self._ask_node(name, live.nodes.agents(name).netns)
+            await self._ask_node(name, live.nodes.agents(name).netns, sysctls)
         for name, host in (("fabric", live.fabric), ("outside", live.outside)):
-            self._compare_sysctls(name, await host.run(_sysctls, False))
+            if sysctls:
+                self._compare_sysctls(name, await host.run(_sysctls, False))
         changed, self._changed = self._changed, Changed()
         changed.rules &= set(live.nodes.names())
         return changed
 
-    async def _ask_node(self, name: str, netns: Netns) -> None:
-        rules, sysctls = await netns.run(_node_state)
+    async def _ask_node(self, name: str, netns: Netns, with_sysctls: bool) -> None:
+        rules, sysctls = await netns.run(_node_state, with_sysctls)
         if self._rules.get(name) != rules:
             self._rules[name] = rules
             self._changed.rules.add(name)
-        self._compare_sysctls(name, sysctls)
+        if sysctls is not None:
+            self._compare_sysctls(name, sysctls)
 
     def _compare_sysctls(self, name: str, now: tuple[str | None, ...]) -> None:
         if self._sysctls.get(name) != now:
@@ -89,7 +109,8 @@ class Watches:
         try:
             listener = await netns.run(_listen, netns.fd, pod)
         except FileNotFoundError:
-            return  # a pod that has gone meanwhile
+            self._moved = True  # a pod that has gone meanwhile
+            return
         self._listeners[key] = listener
         asyncio.get_running_loop().add_reader(listener, self._told, key)
         self._changed.places.add(key[0])
@@ -115,8 +136,8 @@ def _listen(node_fd: int, pod: str) -> Listener:
         os.close(fd)
 
 
-def _node_state() -> tuple[tuple[int, int], tuple[str | None, ...]]:
-    return (changes.generation(), ipset.digest()), _sysctls(True)
+def _node_state(sysctls: bool) -> tuple[tuple[int, int], tuple[str | None, ...] | None]:
+    return (changes.generation(), ipset.digest()), _sysctls(True) if sysctls else None
 
 
 def _sysctls(forwarding: bool) -> tuple[str | None, ...]:
