@@ -102,7 +102,8 @@ def test_updates_take_fields_over(api: Api, path: str) -> None:
     assert api("PATCH", path, {"spec": {"paused": True}}, MERGE, user_agent="curl/8.1").code == 200
     owned = managers(api.get(path))
     assert owned["curl/Update"] == {"f:spec": {"f:paused": {}}}
-    assert owned["kubectl/Update"] == {"f:spec": {"f:replicas": {}}} and "f:replicas" not in owned["ann/Apply"]["f:spec"]
+    assert owned["kubectl/Update"] == {"f:spec": {"f:replicas": {}}}
+    assert "f:replicas" not in owned["ann/Apply"]["f:spec"]
 
 
 def test_what_was_there_before_the_first_apply(cluster: Serving, api: Api, namespace: str, path: str) -> None:
