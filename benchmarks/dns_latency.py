@@ -116,7 +116,7 @@ def hear_pod(obj: Any) -> list[str]:
 
 
 def hear_slice(obj: Any) -> list[str]:
-    return [e["targetRef"]["name"] for e in obj.get("endpoints") or () if e["conditions"].get("ready")]
+    return [e.get("hostname", "") for e in obj.get("endpoints") or () if e["conditions"].get("ready")]
 
 
 def first_answer(name: str) -> float:

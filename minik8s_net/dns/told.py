@@ -12,7 +12,7 @@ from .forward import complete
 from .wire import RR, Query
 
 ENTRIES = 10_000  # CoreDNS keeps 9984
-Key = tuple[object, str, str]  # the forward directive, name, type
+Key = tuple[object, str, int]  # the forward directive, name, type
 
 
 class Told:
@@ -27,8 +27,8 @@ class Told:
         assert answer.ask is not None
         forward, name = answer.ask
         key, now = (forward, name, query.qtype), self._clock()
-        since, until, found = self._kept.get(key, (0.0, 0.0, None))
-        if found is None or until <= now:
+        since, until, found = self._kept.get(key, (0.0, 0.0, answer))
+        if until <= now:
             asked = replace(answer, answer=[])
             found, since = await complete(asked, query), now
             if life := min(forward.keep, _life(found)):

@@ -3,6 +3,9 @@
 A change marks the pods it touches; one turn of the loop renders those anew, compares with what was written before and
 writes the difference, so that the cost is that of the change. At start, after a failed write and on `resync` the
 comparison is with the kernel itself: a restarted controller finds its rules, and traffic never notices.
+
+Established flows are judged after that, by a loop and a thread of their own: tens of thousands of them, which take a
+second to list, must not hold up the rules of the next change.
 """
 
 from __future__ import annotations
@@ -46,15 +49,18 @@ class Enforcer:
         pod_cidr = config.node_pod_cidr(number)
         own_ips = frozenset(map(str, (config.node_ip(number), pod_cidr.network_address + 1)))
         self._cidr, self._flows = str(pod_cidr), FlowGuard(index, node_name, own_ips, netns)
+        self._judge: dict[str, None] = {}  # addresses whose rules are in, and whose flows are not judged yet
+        self._judge_all = False
         self._index, self._netns, self._port_name = index, netns, functools.cache(port_name)
         self._programs: dict[Key, Program] = {}
         self._sets: dict[str, tuple[int, SetContent]] = {}  # with the live set's version it was taken at
         self._written: Table | None = None  # None: unknown, look at the kernel
         self._dirty: dict[Key, None] = {}
         self._addresses: dict[str, None] = {}  # whose flows may have become forbidden, or allowed again
-        self._wanted = self._done = 0  # turns asked for, and done
+        self._wanted = self._ruled = self._done = 0  # turns asked for; whose rules are in; whose flows are judged
         self._turned: asyncio.Event = asyncio.Event()
         self._loop: Reconciler[str] = Reconciler(f"policy {node_name}", self._reconcile)
+        self._flow_loop: Reconciler[str] = Reconciler(f"flows {node_name}", self._reconcile_flows)
         self._turn = asyncio.Lock()
 
     async def run(self) -> None:
@@ -64,13 +70,16 @@ class Enforcer:
         self._dirty = dict.fromkeys(pod.key for pod in self._index.on_node(self.node))
         self._mark()
         try:
-            await self._loop.run()
+            with self._flows:
+                async with asyncio.TaskGroup() as loops:
+                    loops.create_task(self._loop.run())
+                    loops.create_task(self._flow_loop.run())
         finally:
             end()
             self._index.enforcers.pop(self.node, None)
 
     async def synced(self) -> None:
-        """Every change committed before this call is enforced."""
+        """Every change committed before this call is enforced, and no flow is left that it forbids."""
         wanted = self._wanted
         while self._done < max(wanted, 1):
             self._turned.clear()
@@ -104,7 +113,7 @@ class Enforcer:
     async def written(self) -> Table | None:
         """What the kernel should hold now; None while a change is on its way."""
         async with self._turn:
-            return self._written if self._done == self._wanted else None
+            return self._written if self._ruled == self._wanted else None
 
     def pod_of(self, chain: str) -> str:
         """NAMESPACE/NAME of the pod a chain of ours decides for, or ""."""
@@ -138,28 +147,40 @@ class Enforcer:
             turn, dirty, addresses = self._wanted, self._dirty, self._addresses
             self._dirty, self._addresses = {}, {}
             try:
-                await self._turn_once(dirty, set(addresses))
+                await self._turn_once(dirty)
             except BaseException:
                 self._dirty, self._addresses = {**dirty, **self._dirty}, {**addresses, **self._addresses}
                 self._written = None
                 raise
-            self._done = turn
-            self._turned.set()
+            self._judge.update(addresses)
+            self._ruled = turn
+            self._flow_loop.mark(self.node)
 
-    async def _turn_once(self, dirty: dict[Key, None], addresses: set[str]) -> None:
+    async def _reconcile_flows(self, _: str) -> None:
+        turn, judge, all_of_them = self._ruled, self._judge, self._judge_all
+        self._judge, self._judge_all = {}, False
+        try:
+            await self._flows.check(set(judge), all_of_them=all_of_them)
+        except BaseException:
+            self._judge, self._judge_all = {**judge, **self._judge}, self._judge_all or all_of_them
+            raise
+        self._done = turn
+        self._turned.set()
+
+    async def _turn_once(self, dirty: dict[Key, None]) -> None:
         for key in dirty:
             self._program(key)
         wanted = self._table()
         written = self._written
         if written is None:
             written = await self._netns.run(apply.read)
-            addresses |= {pod.ip for pod in self._index.pods.values()} | set(written.pods)
+            self._judge.update(dict.fromkeys([*(pod.ip for pod in self._index.pods.values()), *written.pods]))
+            self._judge_all = True
         todo = steps(written, wanted)
         first = self._written is None
         await self._netns.run(apply.apply, todo)
         if first:
             await self._netns.run(apply.ensure_jumps)
-        await self._flows.check(addresses, all_of_them=first)
         self._written = wanted
 
     def _program(self, key: Key) -> None:

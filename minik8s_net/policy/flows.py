@@ -9,6 +9,7 @@ let the next *reply* found the flow anew, the other way round, past the policy.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from ..kernel import ctmark
 from ..kernel.ctmark import Flow
@@ -19,11 +20,20 @@ from .render import CUT_MARK
 
 
 class FlowGuard:
-    """For one node: who had which address when its flows were last looked at."""
+    """For one node: who had which address when its flows were last looked at. `with` it: a thread in the namespace."""
 
     def __init__(self, index: PolicyIndex, node: str, node_ips: frozenset[str], netns: Netns) -> None:
         self._index, self._node, self._node_ips, self._netns = index, node, node_ips, netns
+        self._own: Netns | None = None
         self._owners: dict[str, str] = {}  # address -> uid
+
+    def __enter__(self) -> None:
+        self._own = Netns(f"{self._netns.name}.flows", Path(f"/proc/self/fd/{self._netns.fd}"))
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
 
     async def check(self, addresses: set[str], *, all_of_them: bool = False) -> None:
         """Judge the flows of `addresses` anew. One that is new here has none, unless we have just started."""
@@ -44,7 +54,8 @@ class FlowGuard:
                 self._owners[ip] = owner.uid
 
     async def _mend(self, left: set[str], known: set[str]) -> None:
-        flows = await self._netns.run(ctmark.flows, left | known)
+        thread = self._own or self._netns
+        flows = await thread.run(ctmark.flows, left | known)
         gone = [f for f in flows if f.source in left or f.destination in left]
         cut: list[Flow] = []
         restored: list[Flow] = []
@@ -56,7 +67,7 @@ class FlowGuard:
             if allowed(flow.source, flow.destination, flow.port, flow.protocol) == is_cut:
                 (restored if is_cut else cut).append(flow)
         if gone or cut or restored:
-            await self._netns.run(_write, gone, cut, restored)
+            await thread.run(_write, gone, cut, restored)
 
     def _allowed(self, source: str, destination: str, port: int, protocol: str) -> bool:
         """As far as this node decides: egress of its own pods, ingress to them."""

@@ -334,6 +334,31 @@ def test_a_forbidden_connection_ends_with_its_change(world: World) -> None:
         assert reach([world.place("default/a")], [world.place("default/b")], 80, timeout=0.5).cells[0].reached
 
 
+def test_many_flows_do_not_hold_up_the_next_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the flows of one change are still being judged, the rules of the next are in already."""
+    two(world, "node-1", "node-1")
+    enforcer, deny = world.enforcers["node-1"], policy("default/deny", {"matchLabels": {"pod": "b"}})
+    judge, go_on = enforcer._flows.check, asyncio.Event()
+
+    async def slow(addresses: set[str], *, all_of_them: bool = False) -> None:
+        await go_on.wait()
+        await judge(addresses, all_of_them=all_of_them)
+
+    monkeypatch.setattr(enforcer._flows, "check", slow)
+
+    async def two_changes() -> None:
+        world.objects.put(policy("default/other", {"matchLabels": {"pod": "a"}}, ingress=[{}]))
+        await asyncio.sleep(0.2)
+        world.objects.put(deny)
+        await asyncio.sleep(0.3)
+        assert enforcer._done < enforcer._wanted
+
+    world.run(two_changes())
+    assert measured(world, "default/a", "default/b") == "dropped"
+    go_on.set()
+    world.settle()
+
+
 def test_synced_waits_for_a_failing_turn(world: World) -> None:
     """A write that fails is tried again, from what the kernel really holds."""
     two(world, "node-1", "node-1")
