@@ -6,6 +6,8 @@ NAME/store.db          the objects (SQLite)
 NAME/pki/              our CA and the API server's certificate
 NAME/kubeconfig        0600
 NAME/ipam/NODE/ADDR    one file per leased pod address
+NAME/faults.json       what is broken on purpose now; paused.json: what is not to be healed
+NAME/snapshots/        NAME.json: objects and faults of a moment
 NAME/pods/UID/         a pod's volumes and logs (logs/CONTAINER/ATTEMPT.log)
 NAME/log/              controller.log, runtime.log, supervisor.log
 """
