@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,7 +60,9 @@ def test_the_tour_runs_cell_by_cell(page: Any, lab: Lab, artifacts: Path) -> Non
         shot(page.locator(f".mk-{view}").first, artifacts / f"light-{view}.png")
 
 
-def test_a_pod_made_elsewhere_appears_turns_ready_and_vanishes(page: Any, home: Home, artifacts: Path) -> None:
+def test_a_pod_made_elsewhere_appears_turns_ready_and_vanishes(
+    page: Any, home: Home, eventually: Callable[..., Any]
+) -> None:
     c = home.cluster("tour")
     page.locator(".mk-live").scroll_into_view_if_needed()
     began = time.monotonic()
@@ -71,7 +75,15 @@ def test_a_pod_made_elsewhere_appears_turns_ready_and_vanishes(page: Any, home: 
     page.wait_for_selector("[data-pod='default/visitor'] :text('●')", state="attached")
     c.delete("pod", "visitor")
     page.wait_for_selector("[data-pod='default/visitor']", state="detached")
+    drawn = (
+        "() => [...document.querySelector('.mk-picture').shadowRoot.querySelectorAll('text')].map(t => t.textContent)"
+    )
+    eventually(lambda: page.evaluate(drawn) == texts(c.topology().svg()))  # patched together, it is the whole picture
     c.api.close()
+
+
+def texts(svg: str) -> list[str]:
+    return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)", svg)]
 
 
 def test_a_click_looks_into_a_pod(page: Any, home: Home, artifacts: Path) -> None:
