@@ -286,6 +286,18 @@ def test_a_bad_corefile_is_refused_and_the_old_one_kept(c: Cluster, eventually: 
     eventually(lambda: dig(c, "printer.example").status == "NXDOMAIN")
 
 
+def test_a_server_whose_process_dies_is_started_again(c: Cluster, eventually: Eventually) -> None:
+    def restarts() -> list[int]:
+        return [p.status.containerStatuses[0].restartCount for p in servers(c)]
+
+    before = restarts()
+    for each in servers(c):
+        c.exec(each.metadata.name, "kill 1", namespace=SYSTEM)
+    eventually(lambda: restarts() == [n + 1 for n in before], seconds=20)
+    eventually(lambda: c.get("deployment", "coredns", SYSTEM).status.readyReplicas == 2, seconds=20)
+    eventually(lambda: dig(c, "+timeout=1", f"web.default.{ZONE}").data() == [cluster_ip(c, "web")])
+
+
 def test_killed_servers_come_back_and_answers_go_on(c: Cluster, eventually: Eventually) -> None:
     def right() -> bool:
         return dig(c, "+timeout=1", f"web.default.{ZONE}").data() == [cluster_ip(c, "web")]
