@@ -41,6 +41,7 @@ class ApiService:
         self._loop: Reconciler[str] = Reconciler("kubernetes", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [self._client.watch(kind, self._on_change) for kind in (Service, Endpoints, EndpointSlice)]
         try:
             await self._loop.run()
