@@ -6,6 +6,7 @@ to the Services concerned: pods and Services are indexed by one label of the sel
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 from lightkube.resources.core_v1 import Endpoints, Pod, Service
@@ -23,6 +24,7 @@ SERVICE_NAME, MANAGED_BY = "kubernetes.io/service-name", "endpointslice.kubernet
 OWN, MIRROR = "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 ENDPOINTS_BY = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
+LATER = 0.01  # seconds: Endpoints have all addresses in one object; who watches slices does not wait for it
 HEADLESS = "service.kubernetes.io/headless"
 
 
@@ -35,6 +37,7 @@ class EndpointSliceController:
         self._services: dict[Label, set[Key]] = {}  # the first pair of each selector -> Services
         self._slices: dict[Key, dict[str, EndpointSlice]] = {}
         self._loop: Reconciler[Key] = Reconciler("endpointslice", self._reconcile)
+        self._older: Reconciler[Key] = Reconciler("endpoints", self._reconcile_endpoints)
 
     async def run(self) -> None:
         ends: list[Callable[[], None]] = [
@@ -44,7 +47,9 @@ class EndpointSliceController:
             self.client.watch(Endpoints, self._on_endpoints),
         ]
         try:
-            await self._loop.run()
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._loop.run())
+                loops.create_task(self._older.run())
         finally:
             for end in ends:
                 end()
@@ -104,11 +109,16 @@ class EndpointSliceController:
         if service.spec is None or service.spec.type == "ExternalName":
             self._remove(key, None)
         elif service.spec.selector:
-            content = groups(service, self._selected(service))
-            self._write_slices(key, service, content, OWN, _slice_labels(service))
-            self._write_endpoints(service, subsets(service, content))
+            self._write_slices(key, service, groups(service, self._selected(service)), OWN, _slice_labels(service))
+            self._older.mark_after(key, LATER)
         else:
             self._mirror(key, service)
+
+    async def _reconcile_endpoints(self, key: Key) -> None:
+        service = self.client.find(Service, key[1], key[0])
+        gone = service is None or service.metadata is None or service.metadata.deletionTimestamp
+        if not gone and service and service.spec and service.spec.selector and service.spec.type != "ExternalName":
+            self._write_endpoints(service, subsets(service, groups(service, self._selected(service))))
 
     def _selected(self, service: Service) -> list[Pod]:
         assert service.metadata and service.spec and service.spec.selector
