@@ -48,12 +48,14 @@ class Cluster(Drawn):
         self._kubeconfig, self._context = kubeconfig, context
         self.api = Api.load(kubeconfig, context)
         self._client: lightkube.Client | None = None
+        self._ends = False  # whether leaving a `with` ends the cluster: only if entering it made it
 
     # -- coming and going ------------------------------------------------------------------------------------------
     @classmethod
     def up(cls, name: str = "minik8s", *, progress: bool | Callable[[str], None] = False, **settings: Any) -> Cluster:
         """Start (or resume) a cluster of ours; settings are ClusterConfig's fields, e.g. nodes=3, cni="vxlan".
 
+        As a context manager it ends the cluster if it made it; one that was there before stays.
         progress: True prints each step, a function gets it. Raises ConfigError for a bad setting, StartError if the
         machine cannot.
         """
@@ -62,8 +64,10 @@ class Cluster(Drawn):
         stored = lifecycle.stored_config(name)
         config = ClusterConfig.from_dict({**(stored.to_dict() if stored else {"name": name}), **settings})
         tell = progress if callable(progress) else print if progress else lambda _: None
-        lifecycle.up(config, tell, explicit=bool(settings))
-        return cls(State.of(name).kubeconfig, name=name)
+        started = lifecycle.up(config, tell, explicit=bool(settings))
+        made = cls(State.of(name).kubeconfig, name=name)
+        made._ends = not started.resumed
+        return made
 
     @classmethod
     def connect(cls, kubeconfig: str | Path | None = None, context: str | None = None) -> Cluster:
@@ -89,8 +93,10 @@ class Cluster(Drawn):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if self.name is not None:
+        if self._ends:
             self.down()
+        else:
+            self.api.close()
 
     # -- objects ---------------------------------------------------------------------------------------------------
     def apply(self, source: str | Path | Json | Iterable[Json], namespace: str | None = None) -> list[Applied]:

@@ -75,7 +75,7 @@ def up(
                 _remove_folder(state)
             raise
     if publish:
-        _publish_context(state, config)
+        _publish_context(state, config, progress)
     return Started(config, time.monotonic() - began, resumed, running=False)
 
 
@@ -258,10 +258,13 @@ def _tail(path: Path, lines: int = 12) -> str:
         return ""
 
 
-def _publish_context(state: State, config: ClusterConfig) -> None:
+def _publish_context(state: State, config: ClusterConfig, progress: Callable[[str], None]) -> None:
     from ..apiserver.kubeconfig import add_context
 
-    add_context(config.name, state.kubeconfig)
+    try:
+        add_context(config.name, state.kubeconfig)
+    except OSError as error:
+        progress(f"(kubectl's own configuration can't be written, {error}; use KUBECONFIG={state.kubeconfig})")
 
 
 def _end(state: State) -> None:

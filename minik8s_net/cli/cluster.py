@@ -69,8 +69,10 @@ def down(args: argparse.Namespace) -> int:
 
     names = lifecycle.clusters() if args.all else [args.cluster]
     for name in names:
+        kept = len(list((State.of(name).root / "snapshots").glob("*"))) if State.of(name).root.is_dir() else 0
         if lifecycle.down(name):
-            print(f'Cluster "{name}" is gone, without a trace.')
+            also = f", its {kept} snapshot(s) too (`minik8s export` keeps what should last)" if kept else ""
+            print(f'Cluster "{name}" is gone, without a trace{also}.')
         else:
             print(f'There is no cluster "{name}"; nothing to do.')
     return 0

@@ -7,6 +7,7 @@ import json
 import textwrap
 from typing import Any
 
+from ..state import typed
 from . import output
 from .objects import UsageError, connect
 
@@ -28,9 +29,9 @@ def _list(args: argparse.Namespace) -> int:
     if told["injected"]:
         rows = [[str(f["number"]), f["name"], _parameters(f["parameters"]) or "-", f["at"]] for f in told["injected"]]
         output.table(["IN NOW", "FAULT", "WHERE", "SINCE"], rows)
-        print("Clear one with: minik8s fault clear NUMBER")
+        print(f"Clear one with: {typed('fault clear NUMBER', args.cluster)}")
     else:
-        print("No fault is in. Inject one with: minik8s fault inject NAME")
+        print(f"No fault is in. Inject one with: {typed('fault inject NAME', args.cluster)}")
     if told["paused"]:
         print(f"Healing is paused for: {', '.join(told['paused'])}")
     return 0
@@ -56,12 +57,14 @@ def _inject(args: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
     elif told["hidden"]:
         print(f"Fault {told['number']} is in. What is it? Look: minik8s explain, trace, diff.")
-        print(f"Clear it, and see what it was: minik8s fault clear {told['number']}")
+        clear = typed(f"fault clear {told['number']}", args.cluster)
+        print(f"Clear it, and see what it was: {clear}")
     else:
         print(f"Fault {told['number']} is in: {told['title']} ({_parameters(told['parameters']) or told['name']}).")
         _say("What is seen: ", told["symptom"])
         _say("To learn: ", told["lesson"])
-        print(f"Clear it with: minik8s fault clear {told['number']}")
+        clear = typed(f"fault clear {told['number']}", args.cluster)
+        print(f"Clear it with: {clear}")
     return 0
 
 
@@ -94,7 +97,8 @@ def diff(args: argparse.Namespace) -> int:
     """Where the kernel differs from what our components wrote; exit status 1 if it does anywhere."""
     from ..healing.drift import Drift
 
-    told = connect(args).verb("diff", place=args.place)
+    api = connect(args)
+    told = api.verb("diff", place=args.place)
     if args.output == "json":
         print(json.dumps(told, indent=2))
     elif not told["drift"]:
@@ -102,6 +106,9 @@ def diff(args: argparse.Namespace) -> int:
     else:
         for each in told["drift"]:
             print(Drift.from_dict(each))
+    if args.output != "json" and (faults := len(api.verb("fault-list")["injected"])):
+        shown = typed("fault list", args.cluster)
+        print(f"{faults} fault(s) are in; not all are told from the rules alone. See: {shown}")
     return 1 if told["drift"] else 0
 
 

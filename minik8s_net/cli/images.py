@@ -32,13 +32,19 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> int:
-    from ..runtime.images import UnknownImage, repository, user_catalogue, write_user_catalogue
+    from ..runtime.images import CATALOGUE, UnknownImage, repository, user_catalogue, write_user_catalogue
 
     try:
         name = repository(args.name)
     except UnknownImage as error:
         raise UsageError(str(error)) from None
-    entry = {"kind": "tool", "command": shlex.split(args.command), "description": args.description}
+    try:
+        command = shlex.split(args.command)
+    except ValueError as error:
+        raise UsageError(f"--command {args.command!r}: {error}") from None
+    if name in CATALOGUE:
+        print(f"note: your own {name} now stands before the built-in one; minik8s image rm {name} brings that back")
+    entry = {"kind": "tool", "command": command, "description": args.description}
     path = write_user_catalogue({**user_catalogue(), name: entry})
     print(f"image {name} runs `{args.command}` with this machine's tools; kept in {path}")
     return 0

@@ -26,7 +26,10 @@ A first look:
 
 def run(argv: list[str] | None = None) -> None:
     """Parse, do, and end the process with the command's exit status."""
-    args = parser().parse_args(argv)
+    head, tail = _split(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(head)
+    if tail:
+        args.argv = [*getattr(args, "argv", []), *tail]
     try:
         status = _load(args.do)(args)
     except KeyboardInterrupt:
@@ -35,12 +38,26 @@ def run(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # `minik8s get pods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
+    except OSError as error:  # a full disk, a folder that is none, a file that is not ours
+        if _is_expected(error):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        status = 1
     except Exception as error:
         if not _is_expected(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         status = 1
     sys.exit(status)
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the command after `--`: flags may stand before it in any order."""
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
 
 
 def _load(target: str) -> Callable[[argparse.Namespace], int]:
@@ -158,7 +175,7 @@ def _object_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     exec_.add_argument("-i", "--stdin", action="store_true")
     exec_.add_argument("-t", "--tty", action="store_true")
     exec_.add_argument("pod")
-    exec_.add_argument("argv", nargs="+", metavar="-- CMD")
+    exec_.add_argument("argv", nargs="*", metavar="-- CMD")
 
     logs = namespaced(command("logs", "cli.objects:logs", "what a container printed"))
     logs.add_argument("pod")

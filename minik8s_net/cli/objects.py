@@ -143,6 +143,8 @@ def delete(args: argparse.Namespace) -> int:
 
 def exec_(args: argparse.Namespace) -> int:
     """Run a command in a container; the exit status is the command's."""
+    if not args.argv:
+        raise UsageError(f"which command? e.g. minik8s exec {args.pod} -- ip address")
     api = connect(args)
     pod = args.pod.removeprefix("pod/")
     return exec_client.interact(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from minik8s_net import Cluster
 from minik8s_net.boot.record import Record
 from minik8s_net.demo.stage import SERVER, TOOLS, pod
 from tests.conftest import Home
@@ -262,3 +263,26 @@ def test_wrong_flags(flags: list[str], said: str, fresh_home: Home) -> None:
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert fresh_home.json("list") == []
+
+
+def test_leaving_a_with_ends_only_what_it_made(fresh_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in fresh_home.env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster.up("mine", nodes=1):
+        with Cluster.up("mine") as again:
+            assert again.get("node", "node-1").metadata.name == "node-1"
+        assert [c["name"] for c in fresh_home.json("list")] == ["mine"]
+    assert fresh_home.json("list") == []
+
+
+def test_flags_may_stand_before_a_command(fresh_home: Home) -> None:
+    fresh_home.minik8s("up", "--cluster", "f", "--nodes", "1")
+    assert "172.18.1.1" in fresh_home.minik8s("shell", "node-1", "--cluster", "f", "--", "ip", "address").stdout
+    refused = fresh_home.minik8s("topology", "--svg", "/nowhere/x.svg", "--cluster", "f", check=False)
+    assert refused.returncode == 1 and refused.stderr == "error: /nowhere/x.svg: No such file or directory\n"
+
+
+def test_an_unwritable_home_is_told_and_does_no_harm(fresh_home: Home) -> None:
+    (fresh_home.path / ".kube").write_text("a file where a folder should be")
+    up = fresh_home.minik8s("up", "--cluster", "h", "--nodes", "1")
+    assert "KUBECONFIG=" in up.stderr
