@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .client.capture import Capture
     from .dns.walk import Walk
     from .healing.drift import Drift
+    from .observe.explain.model import Explanation
+    from .observe.reach import Reach
     from .observe.topology import Topology
     from .observe.trace.model import Trace
 
@@ -224,6 +226,23 @@ class Cluster(Drawn):
 
         asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace, "seconds": seconds}
         return Trace.from_dict(self.api.verb("trace", **asked))
+
+    def explain(self, source: str, target: str, namespace: str | None = None) -> Explanation:
+        """Why a pod reaches a target, or why not: steps, and one cause. Forms of target: as for `trace`."""
+        from .observe.explain.model import Explanation
+
+        asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace}
+        return Explanation.from_dict(self.api.verb("explain", **asked))
+
+    def reach(
+        self, port: int = 80, protocol: str = "tcp", namespace: str | None = None, *, services: bool = False
+    ) -> Reach:
+        """Every pod to every pod (or Service), measured beside what policies say; namespace="*": of all namespaces."""
+        from .observe.reach import Reach
+
+        where = None if namespace == "*" else namespace or self.api.namespace
+        asked = {"port": port, "protocol": protocol, "namespace": where, "services": services}
+        return Reach.from_dict(self.api.verb("reach", **asked))
 
     def dns(self, pod: str, name: str, type: str = "A", namespace: str | None = None) -> Walk:
         """One lookup as the pod's resolver does it: each try along the search path, with its answer.

@@ -195,6 +195,20 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     topology.add_argument("--svg", metavar="FILE", help="write a picture")
     _output(topology)
 
+    explain = command("explain", "cli.explain:explain", "why a pod reaches a target, or why not: one cause, one remedy")
+    explain.add_argument("source", metavar="POD", help="client, shop/client, node-1 or outside")
+    explain.add_argument("target", help="as for trace")
+    explain.add_argument("-n", "--namespace", help="of the pod (default: the context's)")
+    _output(explain)
+
+    reach = command("reach", "cli.explain:reach", "who reaches whom: measured, beside what the policies say")
+    reach.add_argument("--port", type=int, default=80, metavar="P")
+    reach.add_argument("--protocol", choices=("tcp", "udp"), default="tcp")
+    reach.add_argument("-n", "--namespace", help="of the pods (default: the context's)")
+    reach.add_argument("-A", "--all-namespaces", action="store_true")
+    reach.add_argument("--services", action="store_true", help="to Services instead of to pods")
+    _output(reach)
+
     trace = command("trace", "cli.trace:trace", "one real packet's way, station by station, as the kernel saw it")
     trace.add_argument("source", metavar="POD", help="client, shop/client, node-1 or outside")
     trace.add_argument("target", help="http://web[:PORT][/PATH], tcp://… udp://HOST:PORT, IP:PORT, dns:NAME, svc/web")

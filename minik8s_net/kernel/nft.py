@@ -32,6 +32,12 @@ def list_table(table: str) -> str:
         raise
 
 
+def tables(family: str) -> list[str]:
+    """The names of a family's tables in this thread's namespace."""
+    found = [item["table"] for item in list_json(f"list tables {family}") if "table" in item]
+    return [table["name"] for table in found if table["family"] == family]
+
+
 def list_rules(family: str, table: str, chain: str) -> dict[int, str]:
     """A chain's rules by their handles, as `nft -a list chain` prints them. Raises ToolError."""
     command = f"list chain {family} {table} {chain}"

@@ -11,17 +11,20 @@ import errno
 import os
 import selectors
 import socket
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..drawn import Drawn
 from ..kernel.netns import CLONE_NEWNET, Netns, setns
 
+Json = dict[str, Any]
 Outcome = Literal["open", "refused", "dropped", "unreachable"]
+WIDTH = 80
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 
@@ -69,18 +72,43 @@ class Reach(Drawn):
     def wrong(self) -> list[Cell]:
         return [c for c in self.cells if c.wrong]
 
+    def to_dict(self) -> Json:
+        """Plain JSON; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Json) -> Reach:
+        """The inverse of to_dict."""
+        cells = tuple(Cell(**cell) for cell in data["cells"])
+        return cls(data["port"], data["protocol"], cells, data["seconds"])
+
     def __str__(self) -> str:
         rows: dict[str, dict[str, Cell]] = {}
         for cell in self.cells:
             rows.setdefault(cell.source, {})[cell.target] = cell
         targets = list(dict.fromkeys(c.target for c in self.cells))
+        if sum(len(t) + 2 for t in targets) > WIDTH:
+            return self._narrow(rows, targets)
         side = max([len(name) for name in rows] + [len(self.protocol) + 7])
         lines = [f"{f'{self.protocol}/{self.port}':<{side}}  " + "  ".join(targets)]
         for source, row in rows.items():
             marks = (f"{_mark(row.get(t)):^{len(t)}}" for t in targets)
             lines.append(f"{source:<{side}}  " + "  ".join(marks).rstrip())
-        lines.append(f"{len(self.cells)} pairs in {self.seconds:.2f} s, {len(self.wrong)} against policy")
-        return "\n".join(lines)
+        return "\n".join([*lines, self._sum()])
+
+    def _narrow(self, rows: dict[str, dict[str, Cell]], targets: list[str]) -> str:
+        """Columns by number, and who has which number: for more than fit side by side."""
+        number = {target: i for i, target in enumerate(targets, 1)}
+        cell = len(str(len(targets))) + 2
+        side = max([len(name) for name in rows] + [len(self.protocol) + 7])
+        lines = [f"{f'{self.protocol}/{self.port}':<{side}}" + "".join(f"{n:>{cell}}" for n in number.values())]
+        lines += [f"{s:<{side}}" + "".join(f"{_mark(row.get(t)):>{cell}}" for t in targets) for s, row in rows.items()]
+        legend = [f"{n} {target}" for target, n in number.items()]
+        return "\n".join([*lines, *textwrap.wrap("to: " + ", ".join(legend), WIDTH), self._sum()])
+
+    def _sum(self) -> str:
+        marks = "✓ reached, · not, ! against policy"
+        return f"{len(self.cells)} pairs in {self.seconds:.2f} s, {len(self.wrong)} against policy ({marks})"
 
 
 def _mark(cell: Cell | None) -> str:

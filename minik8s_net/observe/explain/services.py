@@ -1,0 +1,107 @@
+"""Second rung: the Service. Its port, its endpoints, and why it has none."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+
+from lightkube.models.core_v1 import ServicePort
+from lightkube.resources.core_v1 import Pod, Service
+from lightkube.resources.discovery_v1 import EndpointSlice
+
+from ...boot.live import Live
+from .model import Cause, Step
+
+
+@dataclass
+class Behind:
+    """Where connections to a Service's port end: [(address, port)], ready ones only."""
+
+    steps: list[Step] = field(default_factory=list)
+    ends: list[tuple[str, int]] = field(default_factory=list)
+    cause: Cause | None = None
+
+
+def behind(live: Live, service: Service, number: int | None, protocol: str) -> Behind:
+    """The endpoints of a Service's port, or the cause why there are none."""
+    assert service.metadata and service.spec
+    name = f"Service {service.metadata.namespace}/{service.metadata.name}"
+    found, ports = Behind(), service.spec.ports or []
+    wanted = [p for p in ports if (p.protocol or "TCP") == protocol and number in (None, p.port, p.nodePort)]
+    headless = service.spec.clusterIP == "None"
+    if not wanted and not (headless and number):
+        there = ", ".join(f"{p.port}/{p.protocol or 'TCP'}" for p in ports) or "none"
+        said = f"{name} has no port {number}/{protocol}; it has {there}"
+        found.steps.append(Step(f"does it have port {number}/{protocol}?", False, f"it has {there}", name))
+        found.cause = Cause("service-port", name, said, f"ask for one of {there}, or add the port to the Service")
+        return found
+    port = wanted[0] if wanted else None
+    if port:
+        found.steps.append(Step("does it have the port?", True, f"{port.port}/{protocol} -> {port.targetPort}", name))
+    for slice_ in _slices(live, service):
+        matching = [p for p in slice_.ports or [] if port is None or (p.name or "") == (port.name or "")]
+        target = number if headless and number else next((p.port for p in matching if p.port), None)
+        ready = [e for e in slice_.endpoints if e.conditions is None or e.conditions.ready is not False]
+        found.ends += [(address, target) for e in ready for address in e.addresses if target]
+    if found.ends:
+        shown = ", ".join(f"{ip}:{p}" for ip, p in found.ends[:6])
+        found.steps.append(Step("does it have endpoints?", True, shown, name))
+    else:
+        found.cause = _none(live, service, port, name)
+        found.steps.append(Step("does it have endpoints?", False, found.cause.sentence, found.cause.object))
+    return found
+
+
+def _slices(live: Live, service: Service) -> list[EndpointSlice]:
+    assert service.metadata
+    label = {"kubernetes.io/service-name": service.metadata.name or ""}
+    return list(live.client.list(EndpointSlice, service.metadata.namespace, labels=label))
+
+
+def _none(live: Live, service: Service, port: ServicePort | None, name: str) -> Cause:
+    assert service.metadata and service.spec
+    selector, namespace = service.spec.selector or {}, service.metadata.namespace or ""
+    if not selector:
+        said = f"{name} has no selector, and nobody wrote endpoints for it"
+        return Cause("no-endpoints", name, said, "create an EndpointSlice with the label kubernetes.io/service-name")
+    pods = [p for p in live.client.list(Pod, namespace) if p.metadata and not _ended(p)]
+    chosen = [p for p in pods if p.metadata and selector.items() <= (p.metadata.labels or {}).items()]
+    if not chosen:
+        text = ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
+        return Cause("selector", name, f"{name} selects {text}, and no pod has that{_near(selector, pods)}",
+                     f"compare: kubectl -n {namespace} get pods --show-labels")  # fmt: skip
+    target = port.targetPort if port else None
+    if isinstance(target, str) and not any(_has_port(p, target) for p in chosen):
+        said = f"{name} sends to the port named {target}, and its pods name no port so"
+        return Cause("target-port", name, said, f"name the container's port {target}, or give targetPort its number")
+    return _not_ready(chosen, name)
+
+
+def _not_ready(chosen: list[Pod], name: str) -> Cause:
+    pod = chosen[0]
+    assert pod.metadata
+    conditions = (pod.status.conditions if pod.status else None) or []
+    why = next((c.message for c in conditions if c.type == "Ready" and c.message), None)
+    waiting = [s.state.waiting.reason for s in (pod.status and pod.status.containerStatuses) or []
+               if s.state and s.state.waiting]  # fmt: skip
+    word, phase = f"{pod.metadata.namespace}/{pod.metadata.name}", (pod.status and pod.status.phase) or "Pending"
+    told = ", ".join(filter(None, [why, *waiting]))
+    said = f"{name} selects {len(chosen)} pod(s), none ready: Pod {word} is {phase} ({told or 'no condition says why'})"
+    kind = "readiness" if phase == "Running" else "pod-not-running"
+    return Cause(kind, f"Pod {word}", said, f"kubectl -n {pod.metadata.namespace} describe pod {pod.metadata.name}")
+
+
+def _ended(pod: Pod) -> bool:
+    return bool(pod.status and pod.status.phase in ("Succeeded", "Failed"))
+
+
+def _has_port(pod: Pod, name: str) -> bool:
+    containers = (pod.spec.containers if pod.spec else None) or []
+    return any(p.name == name for c in containers for p in c.ports or [])
+
+
+def _near(selector: dict[str, str], pods: list[Pod]) -> str:
+    """The labels most like the selector: a typo shows."""
+    labels = {f"{k}={v}" for p in pods for k, v in ((p.metadata and p.metadata.labels) or {}).items()}
+    near = [m for k, v in selector.items() for m in difflib.get_close_matches(f"{k}={v}", sorted(labels), 1, 0.6)]
+    return f"; near to it: {', '.join(near)}" if near else ""

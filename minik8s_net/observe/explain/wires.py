@@ -1,0 +1,164 @@
+"""Third rung: the kernel along the path. What differs from what was written, and rules that are not ours."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from ...boot.live import Live
+from ...healing.drift import Drift, drift
+from ...kernel import nft, rtnetlink
+from .model import Cause
+
+ORDER = ("node-lost", "partition", "delay", "link-down", "forwarding-off", "wrong-gateway", "route-missing", "mtu",
+         "proxy-stopped", "rule-missing", "loss", "bandwidth", "drift")  # fmt: skip
+
+
+class Path:
+    """What a connection crosses: two pods, their nodes, and the fabric if those are two."""
+
+    def __init__(self, source: str, source_node: str, ends: dict[str, tuple[str, str]], service: str) -> None:
+        """`ends`: address -> (pod "ns/name" or "", its node); `service`: "ns/name" or ""."""
+        self.source, self.source_node, self.ends, self.service = source, source_node, ends, service
+        self.nodes = {source_node, *(node for _, node in ends.values() if node)} - {""}
+        self.pods = {source, *(pod for pod, _ in ends.values())} - {""}
+        self.addresses = list(ends)
+
+    @property
+    def crosses(self) -> bool:
+        return len(self.nodes) > 1
+
+
+async def causes(live: Live, path: Path) -> list[Cause]:
+    """All that stands in the way, the most telling first; [] where the kernel is as it should be."""
+    found = [cause for each in await drift(live) if (cause := _of_drift(live, path, each))]
+    found += [cause for place in sorted({*path.nodes, "fabric"}) for cause in await _foreign(live, path, place)]
+    found += [_lost(node) for node in sorted(path.nodes) if _silent(live, node)]
+    if any(cause.kind == "delay" for cause in found):  # the relay's port has left the bridge: that is how it is done
+        found = [cause for cause in found if cause.kind not in ("link-down", "drift", "mtu")]
+    return sorted(found, key=lambda cause: ORDER.index(cause.kind))
+
+
+def _silent(live: Live, node: str) -> bool:
+    from lightkube.resources.core_v1 import Node
+
+    found = live.client.find(Node, node)
+    conditions = (found.status.conditions if found and found.status else None) or []
+    return found is None or any(c.type == "Ready" and c.status != "True" for c in conditions) or (
+        node in live.nodes.names() and live.nodes.agents(node).kubelet.silent)  # fmt: skip
+
+
+def _lost(node: str) -> Cause:
+    return Cause("node-lost", f"Node {node}", f"{node} is gone: its kubelet says nothing any more",
+                 f"kubectl describe node {node}; minik8s status")  # fmt: skip
+
+
+def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
+    """None for what is off the path."""
+    said = f"in {d.place}, {d.what} is {d.found}, should be {d.wanted}"
+    if d.component in ("proxy", "policy"):
+        return _of_rules(live, path, d, said)
+    on_fabric = d.place == "fabric" and path.crosses and any(d.what.endswith(f" {n}") for n in path.nodes)
+    if not (d.place in path.pods or d.place in path.nodes or on_fabric) or d.component == "namespace":
+        return None
+    if d.place in path.nodes and d.what.startswith("link veth") and d.object.removeprefix("Pod ") not in path.pods:
+        return None
+    if d.place in path.nodes and not path.crosses and ("eth0" in d.what or d.component == "route"):
+        return None  # same node: the packet never comes there
+    kind = _kind(d, d.place in path.pods)
+    if kind == "route-missing" and not _leads(d.what, path.addresses):
+        return None
+    if kind == "forwarding-off" and not path.crosses:
+        return None
+    return Cause(kind, d.object or d.place, said, f"minik8s diff {d.place}; then: minik8s fault resume all")
+
+
+def _kind(d: Drift, in_pod: bool) -> str:
+    if d.component == "route":
+        return "wrong-gateway" if in_pod else "route-missing"
+    if d.component == "sysctl":
+        return "forwarding-off" if "ip_forward" in d.what else "drift"
+    if d.component == "link":
+        return "mtu" if "mtu" in d.found.lower() else "link-down"
+    return "drift"
+
+
+def _leads(what: str, addresses: list[str]) -> bool:
+    """Whether a route ("route 10.244.2.0/24") is the way to one of the addresses."""
+    try:
+        network = ipaddress.ip_network(what.split()[1])
+    except ValueError:
+        return True  # the default route
+    return any(ipaddress.ip_address(a) in network for a in addresses)
+
+
+def _of_rules(live: Live, path: Path, d: Drift, said: str) -> Cause | None:
+    if d.component == "policy":
+        there = d.place in path.nodes and (not d.object or d.object.removeprefix("Pod ") in path.pods)
+        return Cause("drift", d.object or d.place, said, f"minik8s diff {d.place}") if there else None
+    if d.place != path.source_node or not path.service:
+        return None
+    if d.what not in (f"service {path.service}", "kube-proxy", "rules of kube-proxy") and "jump" not in d.what:
+        return None
+    if live.nodes.agents(d.place).proxier.halted:
+        return Cause("proxy-stopped", f"Node {d.place}", f"kube-proxy of {d.place} has stopped: {said}",
+                     f"minik8s diff {d.place}; start it again: minik8s fault resume proxy")  # fmt: skip
+    return Cause("rule-missing", d.object or f"Service {path.service}", said,
+                 f"minik8s diff {d.place}; minik8s fault resume proxy")  # fmt: skip
+
+
+# -- rules of nobody's -----------------------------------------------------------------------------------------------
+async def _foreign(live: Live, path: Path, place: str) -> list[Cause]:
+    """Tables on devices and bridges that are none of ours, and tap devices on the fabric's bridge."""
+    netns = live.fabric if place == "fabric" else live.nodes.agents(place).netns
+    rules, taps = await netns.run(_look)
+    found = list(_of_tables(path, place, rules))
+    if place == "fabric" and path.crosses:
+        for tap, ports in taps:
+            if any(port in path.nodes for port in ports):
+                said = f"every frame between {ports[0]} and br0 goes through {tap}, which holds it back"
+                found.append(Cause("delay", f"Node {ports[0]}", said, "minik8s shell fabric -- ip link; ping the node"))
+    return found
+
+
+def _look() -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
+    """([(device or "", rule)], [(tap, ports of the fabric that are on no bridge)]) of this namespace."""
+    rules = []
+    for family in ("netdev", "bridge"):
+        for name in nft.tables(family):
+            device = ""
+            for line in nft.list_table(f"{family} {name}").splitlines():
+                if "device" in line:
+                    device = line.split('"')[1]
+                elif line.strip().endswith("drop") and not name.startswith("minik8s"):
+                    rules.append((device, line.strip()))
+    links = rtnetlink.links()
+    taps = [link.name for link in links if link.master and link.name.startswith(("tap", "delay"))]
+    lonely = [link.name for link in links if not link.master and link.name.startswith("node-")]
+    return rules, [(tap, lonely) for tap in taps]
+
+
+def _of_tables(path: Path, place: str, rules: list[tuple[str, str]]) -> Iterator[Cause]:
+    for device, rule in dict.fromkeys(rules):
+        mend = f"minik8s shell {place} -- nft list ruleset"
+        if "iifname" in rule and "oifname" in rule:
+            ends = {word for word in rule.split('"') if word in path.nodes}
+            if len(ends) == 2:
+                said = f"the fabric drops every frame between {' and '.join(sorted(ends))}: {rule}"
+                yield Cause("partition", " ".join(f"Node {n}" for n in sorted(ends)), said, mend)
+            continue
+        if not _on_path(path, place, device):
+            continue
+        where = f"{device} in {place}"
+        if "numgen" in rule:
+            yield Cause("loss", where, f"{where} drops packets at random: {rule}", mend)
+        elif "limit" in rule:
+            yield Cause("bandwidth", where, f"{where} drops what comes too fast: {rule}", mend)
+
+
+def _on_path(path: Path, place: str, device: str) -> bool:
+    if place == "fabric":
+        return path.crosses and device in path.nodes
+    if device.startswith("veth"):
+        return any(device == f"veth{int(ipaddress.ip_address(a)):08x}" for a in path.addresses)
+    return path.crosses
