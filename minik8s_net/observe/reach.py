@@ -99,8 +99,9 @@ class Reach(Drawn):
     def _narrow(self, rows: dict[str, dict[str, Cell]], targets: list[str]) -> str:
         """Columns by number, and who has which number: for more than fit side by side."""
         number = {target: i for i, target in enumerate(targets, 1)}
-        cell = len(str(len(targets))) + 2
-        side = max([len(name) for name in rows] + [len(self.protocol) + 7])
+        cell = len(str(len(targets))) + 1
+        side = min(max(len(name) for name in rows), max(16, WIDTH - cell * len(targets)))
+        rows = {name if len(name) <= side else f"{name[: side - 1]}…": row for name, row in rows.items()}
         lines = [f"{f'{self.protocol}/{self.port}':<{side}}" + "".join(f"{n:>{cell}}" for n in number.values())]
         lines += [f"{s:<{side}}" + "".join(f"{_mark(row.get(t)):>{cell}}" for t in targets) for s, row in rows.items()]
         legend = [f"{n} {target}" for target, n in number.items()]

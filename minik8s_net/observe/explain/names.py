@@ -54,7 +54,7 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
         verdict = evaluate(live.policies.objects.values(), live.policies.namespaces, *ends, 53, "UDP")
         if not verdict.allowed:
             side = verdict.egress if not verdict.egress.allowed else verdict.ingress
-            policy = next((f.policy for f in side.findings), "")
+            policy = next((f.policy for f in side.findings if f.policy in side.why), "")
             said = f"the pod may not ask DNS: {side.why}"
             mend = "allow egress to kube-system, UDP and TCP port 53"
             question = "do policies let it ask DNS?"
@@ -65,29 +65,33 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
 
 async def asked(live: Live, source: str, namespace: str, name: str) -> Found:
     """A real question, down the search path, from the pod."""
+    question = {"source": source, "namespace": namespace, "type": "A"}
     for _ in range(LOOKS):  # one that is slow is not slow at every moment
-        told = await resolve(live, {"source": source, "namespace": namespace, "name": name, "type": "A"})
+        told = await resolve(live, {**question, "name": name})
+        if not told["searches"] and (meant := service_of(live, name, namespace)):  # its resolv.conf can't be looked at
+            full = f"{meant[1]}.{meant[0]}.svc.{live.config.cluster_domain}."
+            told = await resolve(live, {**question, "name": full})
         if any(q["rcode"] is None or (q["milliseconds"] or 0) > SLOW for q in told["questions"]):
             break
         await asyncio.sleep(PAUSE)
-    question, last = f"does {name} resolve?", told["questions"][-1]
+    asks, last = f"does {name} resolve?", told["questions"][-1]
     tried = f"{len(told['questions'])} of its search path tried, last {last['name']}"
     if last["rcode"] is None:
         why = last["error"] or "no answer"
         said = f"nobody answers at {last['server']} ({why})"
-        return [Step(question, False, said, "Service kube-system/kube-dns")], Cause(
+        return [Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
             "dns-dead", "Service kube-system/kube-dns", f"{said}: DNS does not work for this pod",
             "kubectl -n kube-system get pods -o wide; kubectl -n kube-system rollout restart deploy coredns",
         )  # fmt: skip
     slowest = max(q["milliseconds"] or 0 for q in told["questions"])
     if not last["answers"] and last["rcode"] not in (0, "NOERROR"):
         said = f"{last['rcode']} for {name} ({tried})"
-        return [Step(question, False, said)], Cause("name", name, said, "is it spelt right? See: kubectl get services")
+        return [Step(asks, False, said)], Cause("name", name, said, "is it spelt right? See: kubectl get services")
     if slowest > SLOW:
         said = f"an answer took {slowest:.0f} ms"
-        return [Step(question, False, said, "Service kube-system/kube-dns")], Cause(
+        return [Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
             "dns-slow", "Service kube-system/kube-dns", f"DNS is slow: {said}",
             "kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide: is one of them busy or stopped?",
         )  # fmt: skip
     values = ", ".join(str(value) for _, value in last["answers"]) or "no address"
-    return [Step(question, True, f"{last['name']}: {values}")], None
+    return [Step(asks, True, f"{last['name']}: {values}")], None

@@ -199,8 +199,9 @@ class Ladder:
         side, kind = (
             (verdict.egress, "policy-egress") if not verdict.egress.allowed else (verdict.ingress, "policy-ingress")
         )
-        policy = f"NetworkPolicy {next((f.policy for f in side.findings), '')}"
-        whys = "; ".join(f"{f.rule or f.policy}: {f.why}" for f in side.findings[:3])
+        isolating = [f for f in side.findings if f.policy in side.why]  # the others do not select the pod
+        policy = f"NetworkPolicy {next((f.policy for f in isolating), '')}"
+        whys = "; ".join(f"{f.rule or f.policy}: {f.why}" for f in isolating[:3])
         some = f" (for {len(denied)} of {len(self._ends)} endpoints)" if len(denied) < len(self._ends) else ""
         self._say("do policies allow it?", False, f"{side.why}{some}: {whys}", policy)
         mend = f"add a rule that allows it, e.g. to {policy}: {side.direction.lower()} with this peer and port"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from lightkube.resources.core_v1 import Node
+
 from ...boot.live import Live
 from ...healing.drift import Drift, drift
 from ...kernel import nft, rtnetlink
@@ -40,8 +42,6 @@ async def causes(live: Live, path: Path) -> list[Cause]:
 
 
 def _silent(live: Live, node: str) -> bool:
-    from lightkube.resources.core_v1 import Node
-
     found = live.client.find(Node, node)
     conditions = (found.status.conditions if found and found.status else None) or []
     return found is None or any(c.type == "Ready" and c.status != "True" for c in conditions) or (
@@ -65,12 +65,23 @@ def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
         return None
     if d.place in path.nodes and not path.crosses and ("eth0" in d.what or d.component == "route"):
         return None  # same node: the packet never comes there
+    if d.component == "neighbour" and not _is_met(live, path, d.what):
+        return None
     kind = _kind(d, d.place in path.pods)
     if kind == "route-missing" and not _leads(d.what, path.addresses):
         return None
     if kind == "forwarding-off" and not path.crosses:
         return None
     return Cause(kind, d.object or d.place, said, f"minik8s diff {d.place}; then: minik8s fault resume all")
+
+
+def _is_met(live: Live, path: Path, what: str) -> bool:
+    """Whether a neighbour ("neighbour 172.18.1.2 on eth0") is an end or a node of the path; others are not asked."""
+    met = set(path.addresses)
+    for name in path.nodes:
+        node = live.client.find(Node, name)
+        met |= {a.address for a in (node.status.addresses if node and node.status else None) or []}
+    return not what.startswith("neighbour ") or what.split()[1] in met
 
 
 def _kind(d: Drift, in_pod: bool) -> str:
