@@ -25,6 +25,7 @@ from .wire import Malformed, Query
 
 log = logging.getLogger(__name__)
 CACHE_ENTRIES = 20_000
+TRIES = 8  # to find a port that is free in both protocols
 DRAIN = 256  # datagrams per wake-up, so that timers and watches get their turn
 ROTATIONS = 8
 TCP_IDLE = 10.0  # seconds (RFC 7766 §6.2.3)
@@ -105,7 +106,15 @@ class Listener:
         return len(self._cache)
 
     async def listen(self, host: str, port: int) -> tuple[socket.socket, asyncio.Server]:
-        """Open UDP and TCP on the same port (0: any free one). Raises OSError."""
+        """Open UDP and TCP on the same port (0: any that is free in both). Raises OSError."""
+        for _ in range(TRIES - 1 if port == 0 else 0):  # what is free in UDP may be taken in TCP
+            try:
+                return await self._listen(host, port)
+            except OSError:
+                continue
+        return await self._listen(host, port)
+
+    async def _listen(self, host: str, port: int) -> tuple[socket.socket, asyncio.Server]:
         udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         udp.setblocking(False)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)

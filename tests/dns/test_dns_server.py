@@ -47,6 +47,7 @@ async def running(folder: Path, peer: Peer | None = None) -> AsyncIterator[tuple
     task = asyncio.create_task(dns_.run())
     try:
         while not dns_.port:
+            assert not task.done(), task.exception()
             await asyncio.sleep(0.001)
         yield dns_, peer
     finally:
