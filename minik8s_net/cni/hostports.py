@@ -36,6 +36,7 @@ class HostPort:
 
 
 def chain_of(key: str) -> str:
+    """The chain of one pod's host ports, named by a hash of its key."""
     return "CNI-DN-" + hashlib.sha512(f"{_NETWORK}{key}".encode()).hexdigest()[:21]
 
 

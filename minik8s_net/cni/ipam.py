@@ -61,6 +61,7 @@ class Ipam:
         return address
 
     def find(self, key: str) -> IPv4Address | None:
+        """The address leased to a pod, None if there is none."""
         hint = self._known.get(key)
         if hint is not None and self._owner(hint) == key:
             return hint

@@ -41,6 +41,7 @@ class PodAddress:
 
     @property
     def subnet(self) -> str:
+        """The pod's network, e.g. 10.244.1.0/24."""
         return str(IPv4Network(f"{self.ip}/{self.prefix}", strict=False))
 
 
@@ -65,6 +66,7 @@ class Cni:
         return NodeCni(self, node)
 
     def ipam(self, node: Netns) -> Ipam:
+        """The leases of a node."""
         name = node.name.removeprefix(f"{self._config.name}.")
         if name not in self._ipams:
             cidr = self._config.node_pod_cidr(self._config.node_index(name))
@@ -150,6 +152,7 @@ class NodeCni:
         self._cni, self._node = cni, node
 
     async def add(self, pod_netns: str | int, key: str, ports: Sequence[HostPort] = ()) -> str:
+        """CNI ADD on this node; idempotent."""
         return (await self._cni.add(self._node, pod_netns, key, ports)).ip
 
     def wiring(self, key: str) -> PodAddress | None:
@@ -157,9 +160,11 @@ class NodeCni:
         return self._cni.wiring(self._node, key)
 
     async def check(self, pod_netns: str | int, key: str) -> str:
+        """CNI CHECK on this node: what differs, in words; [] if nothing."""
         return (await self._cni.check(self._node, pod_netns, key)).ip
 
     async def delete(self, pod_netns: str | int, key: str) -> None:
+        """CNI DEL on this node; may be called any number of times."""
         await self._cni.delete(self._node, key)
 
 

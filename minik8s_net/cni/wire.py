@@ -33,14 +33,17 @@ NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_i
 
 
 def mac_of(ip: IPv4Address | str) -> str:
+    """A hardware address made from an IPv4 address: the same pod address, the same neighbour entry."""
     return "0a:58:" + IPv4Address(ip).packed.hex(":")
 
 
 def pod_mtu(config: ClusterConfig) -> int:
+    """Bytes a pod may send at once: 1450 where VXLAN takes its share."""
     return VXLAN_MTU if config.cni == "vxlan" else MTU
 
 
 def host_sysctls(forwarding: bool) -> dict[str, int]:
+    """What a host's namespace (node, fabric, outside) is set to: name -> value."""
     return {"net.ipv4.ip_forward": int(forwarding), **HOST_SYSCTLS}
 
 

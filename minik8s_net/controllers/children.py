@@ -28,6 +28,7 @@ class Children:
         self._by_owner: dict[str, dict[str, Any]] = {}
 
     def watch(self) -> Callable[[], None]:
+        """Follow the children; a change marks their owner."""
         return self.client.watch(self.kind, self._on_change)
 
     def of(self, owner: Object) -> list[Any]:
@@ -87,6 +88,7 @@ def create_pod(client: Client, events: EventRecorder, owner: Object, tree: Json,
 
 
 def delete_pod(client: Client, events: EventRecorder, owner: Object, pod: Pod, words: str = DELETED) -> None:
+    """Delete a pod and say so in an Event of its owner."""
     assert pod.metadata and pod.metadata.name
     try:
         client.delete(Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)

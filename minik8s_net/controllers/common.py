@@ -22,6 +22,7 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, no look-alikes: apimachiner
 
 
 def random_suffix(length: int = 5) -> str:
+    """`length` letters and digits, as generateName appends them."""
     return "".join(secrets.choice(SUFFIX) for _ in range(length))
 
 
@@ -39,6 +40,7 @@ def ref(obj: Object) -> Json:
 
 
 def controller_of(obj: Object) -> OwnerReference | None:
+    """The owner reference that controls an object, None if nobody does."""
     for owner in obj.metadata.ownerReferences or ():
         if owner.controller:
             return owner  # type: ignore[no-any-return]
@@ -74,6 +76,7 @@ def expression(have: Mapping[str, str], key: str, operator: str, values: list[st
 
 
 def condition(obj: Object, kind: str) -> Any:
+    """The condition of that type, None if there is none."""
     for entry in (obj.status.conditions if obj.status else None) or ():
         if entry.type == kind:
             return entry
@@ -81,6 +84,7 @@ def condition(obj: Object, kind: str) -> Any:
 
 
 def is_ready(pod: Pod) -> bool:
+    """Whether a pod's condition Ready is True."""
     ready = condition(pod, "Ready")
     return ready is not None and ready.status == "True"
 
@@ -95,10 +99,12 @@ def is_available(pod: Pod, min_ready_seconds: int, now: float | None = None) -> 
 
 
 def phase(pod: Pod) -> str:
+    """A pod's phase; Pending where there is no status yet."""
     return (pod.status.phase if pod.status else None) or "Pending"
 
 
 def is_finished(pod: Pod) -> bool:
+    """Whether a pod has Succeeded or Failed."""
     return phase(pod) in ("Succeeded", "Failed")
 
 
@@ -115,6 +121,7 @@ def epoch(moment: datetime | str | None) -> float:
 
 
 def node_is_ready(node: Node) -> bool:
+    """Whether a node's condition Ready is True."""
     ready = condition(node, "Ready")
     return ready is not None and ready.status == "True"
 

@@ -34,6 +34,7 @@ class CronJobController:
         self._jobs = Children(client, Job, "CronJob", self._loop.mark)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [self._jobs.watch(), self.client.watch(CronJob, self._on_cron_job)]
         try:
             await self._loop.run()

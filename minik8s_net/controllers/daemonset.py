@@ -43,6 +43,7 @@ class DaemonSetController:
         self._revisions = Revisions(client, "DaemonSet", HASH, lambda key: None)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends: list[Callable[[], None]] = [
             self._revisions.watch(),
             self._pods.watch(),

@@ -43,6 +43,7 @@ class DeploymentController:
         self._sets = Children(client, ReplicaSet, "Deployment", self._loop.mark)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [self._sets.watch(), self.client.watch(Deployment, self._on_deployment)]
         try:
             await self._loop.run()

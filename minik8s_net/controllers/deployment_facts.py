@@ -33,14 +33,17 @@ def template(obj: Any) -> Json:
 
 
 def revision(obj: Any) -> int:
+    """The number in the annotation deployment.kubernetes.io/revision, 0 without one."""
     return note(obj, REVISION)
 
 
 def size(obj: Any) -> int:
+    """Wanted replicas of a ReplicaSet."""
     return 1 if obj.spec.replicas is None else int(obj.spec.replicas)
 
 
 def available(obj: Any) -> int:
+    """Available replicas of a ReplicaSet."""
     return (obj.status.availableReplicas if obj.status else 0) or 0
 
 

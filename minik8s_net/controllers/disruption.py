@@ -29,6 +29,7 @@ class DisruptionController:
         self._loop: Reconciler[Key] = Reconciler("disruption", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [
             self.client.watch(PodDisruptionBudget, self._on_budget),
             self.client.watch(Pod, self._on_pod),

@@ -51,6 +51,7 @@ def _ports(service: Service, pod: Pod) -> list[Json]:
 
 
 def target_port(port: ServicePort, pod: Pod) -> int | None:
+    """The number a pod has for a Service's port, None if it names none so."""
     target = port.targetPort if port.targetPort is not None else port.port
     if isinstance(target, int):
         return target

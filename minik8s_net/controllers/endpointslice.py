@@ -40,6 +40,7 @@ class EndpointSliceController:
         self._older: Reconciler[Key] = Reconciler("endpoints", self._reconcile_endpoints)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends: list[Callable[[], None]] = [
             self.client.watch(EndpointSlice, self._on_slice),
             self.client.watch(Pod, self._on_pod),

@@ -28,6 +28,7 @@ class EventExpiry:
         self._said: OrderedDict[Key, float] = OrderedDict()
 
     async def run(self) -> None:
+        """Until cancelled."""
         found = self.client.list(Event)
         for event in sorted(found, key=_last_said):
             self._said[_key(event)] = _last_said(event)

@@ -29,6 +29,7 @@ class GarbageCollector:
         self._loop: Reconciler[str] = Reconciler("garbage", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends: list[Callable[[], None]] = []
         for kind in all_kinds():
             if kind.storable and kind.plural != "events":

@@ -30,6 +30,7 @@ class JobController:
         self._pods = Children(client, Pod, "Job", self._loop.mark)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [self._pods.watch(), self.client.watch(Job, self._on_job)]
         try:
             await self._loop.run()

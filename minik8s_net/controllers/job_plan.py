@@ -35,6 +35,7 @@ class Tally:
 
     @classmethod
     def of(cls, job: Any, pods: list[Pod]) -> Tally:
+        """Count a Job's pods."""
         succeeded = [p for p in pods if phase(p) == "Succeeded"]
         failures = [p for p in pods if phase(p) == "Failed"]
         done = frozenset(int(s) for p in succeeded if (s := slot_of(p)))

@@ -35,6 +35,7 @@ class NamespaceController:
         self._loop: Reconciler[str] = Reconciler("namespace", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [
             self.client.watch(Namespace, self._on_namespace),
             self.client.watch(ServiceAccount, self._on_default),

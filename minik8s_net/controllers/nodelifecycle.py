@@ -37,6 +37,7 @@ class NodeLifecycleController:
         self._began = time.time()
 
     async def run(self) -> None:
+        """Until cancelled."""
         wake = asyncio.Event()
         end = self.client.watch(Node, lambda _: wake.set())
         try:
@@ -53,6 +54,7 @@ class NodeLifecycleController:
             end()
 
     def round(self) -> None:
+        """Look at every node's Lease once."""
         nodes = self.client.list(Node)
         for node in nodes:
             try:

@@ -34,6 +34,7 @@ def why_not(pod: Pod, node: Node, nodes: Iterable[Node], around: NodePods) -> st
 
 
 def tolerates_taints(pod: Pod, node: Node) -> bool:
+    """Whether a pod may be placed in spite of these taints."""
     return _untolerated(pod, node) is None
 
 

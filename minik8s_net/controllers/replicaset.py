@@ -32,6 +32,7 @@ class ReplicaSetController:
         self._strays: set[Key] = set()  # sets for which there may be a pod to adopt or to let go
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [
             self._pods.watch(),
             self.client.watch(self.kind, self._on_set),
@@ -144,4 +145,5 @@ def _selector(found: Any) -> LabelSelector:
 
 
 def replication_controllers(client: Client) -> ReplicaSetController:
+    """The same loop for the older kind."""
     return ReplicaSetController(client, ReplicationController)

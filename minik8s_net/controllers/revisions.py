@@ -29,6 +29,7 @@ class Revisions:
         self._children = Children(client, ControllerRevision, owner_kind, mark)
 
     def watch(self) -> Callable[[], None]:
+        """Follow the revisions; a change marks their owner."""
         return self._children.watch()
 
     def of(self, owner: Any) -> list[Any]:
@@ -36,6 +37,7 @@ class Revisions:
         return sorted(self._children.of(owner), key=lambda r: r.revision)
 
     def named(self, owner: Any, name: str) -> Any:
+        """The revision of that name, None if there is none."""
         return next((r for r in self.of(owner) if r.metadata.name == name), None)
 
     def present(self, owner: Any) -> Any:
@@ -79,5 +81,6 @@ def patch_of(owner: Any) -> Json:
 
 
 def template_of(revision: Any) -> Json:
+    """The pod template kept in a ControllerRevision."""
     template: Json = revision.data["spec"]["template"]
     return {key: value for key, value in template.items() if key != "$patch"}

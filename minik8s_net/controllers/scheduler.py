@@ -37,6 +37,7 @@ class Scheduler:
         self._loop: Reconciler[Key] = Reconciler("scheduler", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         await self._all_reported()
         ends = [self.client.watch(Pod, self._on_pod), self.client.watch(Node, self._on_node)]
         try:

@@ -33,6 +33,7 @@ class StatefulSetController:
         self._revisions = Revisions(client, "StatefulSet", "controller.kubernetes.io/hash", lambda key: None)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [self._revisions.watch(), self._pods.watch(), self.client.watch(StatefulSet, self._on_set)]
         try:
             await self._loop.run()
@@ -134,6 +135,7 @@ class StatefulSetController:
 
 
 def ordinal(pod: Pod) -> int:
+    """2 for the pod `db-2`."""
     match = re.search(r"-([0-9]+)$", (pod.metadata.name if pod.metadata else "") or "")
     return int(match[1]) if match else -1
 

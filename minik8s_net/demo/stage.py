@@ -45,6 +45,7 @@ class Stage:
             self.ready(name)
 
     def ready(self, name: str, namespace: str | None = None) -> Any:
+        """Wait until a pod is Ready."""
         return self.cluster.wait(f"pod/{name}", namespace=namespace)
 
     def ip(self, name: str, namespace: str | None = None) -> str:
@@ -52,9 +53,11 @@ class Stage:
         return str(self.cluster.get("pod", name, namespace).status.podIP)
 
     def node_of(self, name: str) -> str:
+        """Where a pod runs."""
         return str(self.cluster.get("pod", name).spec.nodeName)
 
     def run(self, name: str, *command: str, container: str | None = None, namespace: str | None = None) -> ExecResult:
+        """Run a command in a pod."""
         return self.cluster.exec(name, list(command), container=container, namespace=namespace)
 
     def fetch(

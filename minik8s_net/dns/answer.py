@@ -35,9 +35,11 @@ class Zone:
     insecure_pods: str = ""  # the apex below which every NAMESPACE.pod has all addresses (`pods insecure`)
 
     def apex_of(self, name: str) -> str | None:
+        """The zone a name belongs to, None for a foreign name."""
         return longest_suffix(name, self.apexes)
 
     def soa(self, apex: str) -> RR:
+        """The SOA record that goes with every negative answer (RFC 2308)."""
         for record in self.names.at(apex):
             if record.type == "SOA":  # a zone file's own
                 return RR(apex, record, self.ttl if record.ttl is None else record.ttl)
@@ -46,10 +48,12 @@ class Zone:
         return RR(apex, Record("SOA", data), self.ttl)
 
     def at(self, name: str) -> list[RR]:
+        """All records of a name."""
         records = self.names.at(name) or self._synthetic(name)
         return [RR(name, r, self.ttl if r.ttl is None else r.ttl) for r in records]
 
     def exists(self, name: str) -> bool:
+        """Whether the name exists, with records or only with names below it (RFC 8020)."""
         return self.names.exists(name) or bool(self._synthetic(name))
 
     def _synthetic(self, name: str) -> list[Record]:
@@ -160,4 +164,5 @@ def is_below(name: str, zone: str) -> bool:
 
 
 def longest_suffix(name: str, zones: Sequence[str]) -> str | None:
+    """The most specific of the zones that a name is in, None if it is in none."""
     return max((zone for zone in zones if is_below(name, zone)), key=len, default=None)

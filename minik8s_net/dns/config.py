@@ -61,6 +61,8 @@ class CorefileError(ValueError):
 
 @dataclass
 class Directive:
+    """One line of a Corefile: a plugin, its arguments, its block."""
+
     name: str
     args: list[str]
     line: int
@@ -103,6 +105,8 @@ class Block:
 
 @dataclass
 class Config:
+    """A Corefile, understood."""
+
     blocks: list[Block]
 
     @property

@@ -103,6 +103,7 @@ class Listener:
                 entry.hits = 0
 
     def entries(self) -> int:
+        """How many answers are cached."""
         return len(self._cache)
 
     async def listen(self, host: str, port: int) -> tuple[socket.socket, asyncio.Server]:

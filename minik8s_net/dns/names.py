@@ -59,9 +59,11 @@ class Names:
         return list(dict.fromkeys(record for records in by_owner.values() for record in records))
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a name, or one below it."""
         return name in self._at or name in self._below
 
     def owners(self) -> Iterable[Hashable]:
+        """Whoever gave records: the owners of `put`."""
         return self._owned.keys()
 
     def __iter__(self) -> Iterator[str]:

@@ -131,10 +131,12 @@ def cluster_ips(service: Json) -> list[str]:
 
 
 def address_record(ip: str) -> Record:
+    """An A record for IPv4, an AAAA record for IPv6."""
     return Record("AAAA" if ":" in ip else "A", ip)
 
 
 def dashed(ip: str) -> str:
+    """10-244-1-7 for 10.244.1.7."""
     return ip.replace(".", "-").replace(":", "-")
 
 

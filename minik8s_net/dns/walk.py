@@ -48,6 +48,7 @@ class Walk:
 
     @property
     def found(self) -> bool:
+        """Whether the last try had an answer."""
         return any(t.answers for t in self.tries)
 
     @classmethod
@@ -57,6 +58,7 @@ class Walk:
         return cls(list(told["servers"]), list(told["searches"]), int(told["ndots"]), tries)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
         head = {"servers": self.servers, "searches": self.searches, "ndots": self.ndots}
         return {**head, "questions": [asdict(t) for t in self.tries]}
 

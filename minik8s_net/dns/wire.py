@@ -139,6 +139,7 @@ def build(
 
 
 def udp_limit(query: Query) -> int:
+    """Bytes the asker takes by UDP: 512, or what its EDNS0 says (RFC 6891)."""
     return min(max(query.udp_size, MIN_UDP), MAX_UDP)
 
 

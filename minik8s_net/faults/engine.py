@@ -44,6 +44,7 @@ class Faults:
 
     @property
     def injected(self) -> list[Injected]:
+        """All faults that are in, the oldest first."""
         return list(self._record.injected.values())
 
     def _touched(self) -> list[str]:

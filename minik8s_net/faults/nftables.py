@@ -94,5 +94,6 @@ def _ensure(family: str, number: int, body: str, mark: str) -> None:
 
 
 def remove_table(family: str, number: int) -> None:
+    """Remove a fault's table, if it is there."""
     name = f"{family} {table(number)}"
     nft.run(f"table {name}\ndelete table {name}\n")

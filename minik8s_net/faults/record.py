@@ -31,6 +31,7 @@ class Injected:
     """When it was injected (RFC 3339)."""
 
     def to_dict(self) -> Json:
+        """Plain JSON, as faults.json keeps it."""
         return asdict(self)
 
     def public(self) -> Json:
@@ -55,17 +56,21 @@ class Record:
             self.injected = {each["number"]: Injected(**each) for each in json.loads(path.read_text())}
 
     def add(self, fault: Injected) -> None:
+        """Keep a fault."""
         self.injected[fault.number] = fault
         self.write()
 
     def remove(self, number: int) -> None:
+        """Forget a fault."""
         self.injected.pop(number, None)
         self.write()
 
     def next_number(self) -> int:
+        """One more than the highest that is in."""
         return max(self.injected, default=0) + 1
 
     def write(self) -> None:
+        """To the disk, whole or not at all."""
         new = self._path.with_suffix(".new")
         new.write_text(json.dumps([fault.to_dict() for fault in self.injected.values()], indent=1))
         new.replace(self._path)

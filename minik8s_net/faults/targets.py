@@ -147,5 +147,6 @@ def _default(live: Live, parameter: Parameter, found: Json) -> str:
 
 
 def not_there(kind: str, name: str, known: list[str]) -> StatusError:
+    """The error for a target that does not exist."""
     shown = ", ".join(known[:8]) + (" …" if len(known) > 8 else "")
     return StatusError(404, "NotFound", f"there is no {kind} {name!r}; there are: {shown or 'none'}")

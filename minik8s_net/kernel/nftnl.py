@@ -131,6 +131,7 @@ class Connection:
         """Bytes that one transaction may have."""
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def transact(self, messages: Sequence[Message]) -> None:
@@ -149,6 +150,7 @@ class Connection:
 
 
 def size(messages: Iterable[Message]) -> int:
+    """Bytes of a transaction."""
     return sum(20 + len(body) for _, _, body in messages)
 
 

@@ -32,9 +32,11 @@ class NodeKubelets:
         self._kubelets: dict[str, Kubelet] = {}
 
     def add(self, node: str, kubelet: Kubelet) -> None:
+        """A node has joined."""
         self._kubelets[node] = kubelet
 
     def remove(self, node: str) -> None:
+        """A node has left."""
         self._kubelets.pop(node, None)
 
     def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:

@@ -31,6 +31,7 @@ class Plan:
 
 
 def is_sidecar(container: Container) -> bool:
+    """Whether an init container goes on beside the others (restartPolicy Always)."""
     return container.restartPolicy == "Always"
 
 
@@ -42,6 +43,7 @@ def containers_of(pod: Pod) -> list[Container]:
 
 
 def container_of(pod: Pod, name: str) -> Container:
+    """The container's spec by its name, of whichever kind."""
     return next(c for c in containers_of(pod) if c.name == name)
 
 

@@ -55,6 +55,7 @@ def terminated(status: ContainerStatus) -> Json:
 
 
 def container_id(status: ContainerStatus) -> str:
+    """As in a ContainerStatus: `minik8s://…`."""
     return f"minik8s://{status.id}"
 
 
@@ -86,6 +87,7 @@ def container_status(container: Container, view: View, initialized: bool, is_ini
 
 
 def phase(spec: PodSpec, views: Mapping[str, View], plan: Plan) -> str:
+    """A pod's phase by its containers' states."""
     if plan.finished:
         return "Failed" if plan.failed else "Succeeded"
     if not plan.initialized:

@@ -58,6 +58,7 @@ class Volumes:
             write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
 
     def tear_down(self) -> None:
+        """Unmount and remove a pod's volumes."""
         shutil.rmtree(self.root, ignore_errors=True)
 
     def mounts(self, pod: Pod, container: Container, expand: Callable[[str], str]) -> list[Mount]:

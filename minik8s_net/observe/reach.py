@@ -49,10 +49,12 @@ class Cell:
 
     @property
     def reached(self) -> bool:
+        """Whether the packet arrived: a refusal proves as much as an answer."""
         return self.measured in ("open", "refused")
 
     @property
     def wrong(self) -> bool:
+        """Whether that is not what was expected."""
         return self.expected is not None and self.expected != self.reached
 
 
@@ -70,6 +72,7 @@ class Reach(Drawn):
 
     @property
     def wrong(self) -> list[Cell]:
+        """The cells that are not as expected."""
         return [c for c in self.cells if c.wrong]
 
     def to_dict(self) -> Json:

@@ -58,9 +58,11 @@ class Topology:
     services: list[ServiceView]
 
     def svg(self) -> str:
+        """A self-contained picture."""
         return draw(self)
 
     def to_dict(self) -> Json:
+        """Plain JSON."""
         return asdict(self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

@@ -70,6 +70,7 @@ class Verdict:
 
     @property
     def allowed(self) -> bool:
+        """Whether both directions allow it."""
         return self.egress.allowed and self.ingress.allowed
 
     def __str__(self) -> str:

@@ -75,6 +75,7 @@ class PolicyIndex:
             ]
 
     def close(self) -> None:
+        """Stop following the objects."""
         for end in self._unwatch:
             end()
 
@@ -90,6 +91,7 @@ class PolicyIndex:
         return self.pods.get(next(reversed(claims.values()))) if claims else None
 
     def on_node(self, node: str) -> list[PodFacts]:
+        """The policed pods of a node."""
         return [pod for pod in self.pods.values() if pod.node == node]
 
     def policies_of(self, pod: PodFacts) -> list[Policy]:
@@ -114,6 +116,7 @@ class PolicyIndex:
 
     # -- changes -----------------------------------------------------------------------------------------------------
     def set_pod(self, key: Key, pod: PodFacts | None) -> None:
+        """A pod is now this; None: it is gone."""
         old = self.pods.get(key)
         if pod == old:
             return
@@ -133,6 +136,7 @@ class PolicyIndex:
         self._tell(affected)
 
     def set_namespace(self, name: str, labels: Labels | None) -> None:
+        """A namespace has these labels now; None: it is gone."""
         if self.namespaces.get(name) == labels:
             return
         if labels is None:
@@ -143,6 +147,7 @@ class PolicyIndex:
         self._tell([pod for pod in pods if self._update_sets(pod.key)])
 
     def set_policy(self, key: Key, obj: NetworkPolicy | None) -> None:
+        """A policy is now this; None: it is gone."""
         policy = None if obj is None else compile_policy(obj)
         if obj is None:
             self.objects.pop(key, None)

@@ -71,6 +71,7 @@ class Requirement:
     values: frozenset[str] = frozenset()
 
     def matches(self, labels: Labels) -> bool:
+        """Whether labels meet it; NotIn and DoesNotExist match a missing key."""
         match self.operator:
             case "In":
                 return labels.get(self.key) in self.values
@@ -90,6 +91,7 @@ class Selector:
     requirements: frozenset[Requirement]
 
     def matches(self, labels: Labels) -> bool:
+        """Whether labels meet all of it."""
         return all(r.matches(labels) for r in self.requirements)
 
     def __str__(self) -> str:
@@ -99,6 +101,7 @@ class Selector:
 
 
 def compile_selector(selector: LabelSelector | None) -> Selector:
+    """matchLabels and matchExpressions as one list of requirements."""
     if selector is None:
         return Selector(frozenset())
     wanted = {Requirement(k, "In", frozenset([v])) for k, v in (selector.matchLabels or {}).items()}
@@ -179,6 +182,7 @@ class Policy:
 
 
 def compile_policy(policy: NetworkPolicy) -> Policy:
+    """A NetworkPolicy with its defaults made plain."""
     assert policy.metadata is not None and policy.spec is not None
     namespace, name, spec = policy.metadata.namespace or "", policy.metadata.name or "", policy.spec
     types = spec.policyTypes or (["Ingress", "Egress"] if spec.egress else ["Ingress"])

@@ -33,14 +33,17 @@ Chains = dict[str, tuple[str, ...]]  # chain -> its rules, as after `-A CHAIN `
 
 
 def comment(text: str) -> str:
+    """A rule's comment, in the form iptables-save prints."""
     return f'-m comment --comment "{text[:_MAX_COMMENT]}"'
 
 
 def jump_rule(target: str) -> str:
+    """The rule that leads a pod's packets to its chain."""
     return f"{comment('network policies')} -j {target}"
 
 
 def pod_chain(pod: PodFacts, direction: Direction) -> str:
+    """The name of a pod's chain in one direction."""
     return _POD_PREFIX[direction] + short_hash(f"{pod.namespace}/{pod.name}")
 
 

@@ -36,11 +36,13 @@ class PeerSet:
 
     @functools.cached_property
     def name(self) -> str:
+        """The ipset's name: the same members, the same name."""
         kind = "KUBE-NETS" if self.port is None else "KUBE-PORT"
         return f"{kind}-{short_hash(f'{self.peers} {self.port}')}"
 
     @property
     def type(self) -> str:
+        """The ipset's type."""
         return "hash:net" if self.port is None else "hash:ip,port"
 
     def fixed(self) -> list[str]:

@@ -45,6 +45,7 @@ class LoadBalancerController:
         self._loop: Reconciler[Key] = Reconciler("load balancer", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled."""
         ends = [
             self._client.watch(EndpointSlice, self._on_slice),
             self._client.watch(Service, self._on_service),
@@ -143,6 +144,7 @@ class LoadBalancerController:
 
 # -- pure ------------------------------------------------------------------------------------------------------------
 def is_ours(service: Service) -> bool:
+    """Whether a Service is of type LoadBalancer and of our class."""
     spec, metadata = service.spec, service.metadata
     if spec is None or spec.type != "LoadBalancer" or (metadata and metadata.deletionTimestamp):
         return False
@@ -150,6 +152,7 @@ def is_ours(service: Service) -> bool:
 
 
 def addresses(service: Service) -> list[str]:
+    """The addresses a Service has."""
     status = service.status.loadBalancer if service.status else None
     return [entry.ip for entry in (status.ingress if status else None) or [] if entry.ip]
 
@@ -182,6 +185,7 @@ def _in_pool(text: str, pool: IPv4Network) -> bool:
 
 
 def may_announce(node: Node) -> bool:
+    """Whether a node may answer for load balancer addresses."""
     labels = (node.metadata.labels if node.metadata else None) or {}
     return node_is_ready(node) and EXCLUDED not in labels
 

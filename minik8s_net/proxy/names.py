@@ -23,6 +23,7 @@ def service_chain(kind: str, port: ServicePort) -> str:
 
 
 def endpoint_chain(port: ServicePort, endpoint: Endpoint) -> str:
+    """KUBE-SEP-…, hashed as kube-proxy does."""
     return f"KUBE-SEP-{_hash(f'{port}{port.protocol}{endpoint}', 16)}"
 
 

@@ -91,6 +91,7 @@ BASE: dict[Chain, tuple[str, ...]] = {
 
 
 def base(node: Node) -> Rules:
+    """The table before any Service."""
     return Rules(dict(BASE), {("nodeport-ips", node.ip, ""): None})
 
 

@@ -58,6 +58,7 @@ class Proxier:
         self._loop: Reconciler[str] = Reconciler(f"proxy {node_name}", self._reconcile)
 
     async def run(self) -> None:
+        """Until cancelled; the rules stay."""
         ends = [
             self._client.watch(Service, self._service_changed),
             self._client.watch(EndpointSlice, self._slice_changed),

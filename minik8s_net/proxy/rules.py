@@ -24,6 +24,7 @@ class Rules:
 
     @staticmethod
     def merge(parts: Iterable[Rules]) -> Rules:
+        """Several parts as one."""
         chains: dict[Chain, tuple[str, ...]] = {}
         entries: dict[Entry, None] = {}
         for part in parts:
@@ -43,6 +44,7 @@ class Difference:
 
     @classmethod
     def between(cls, have: Rules, want: Rules) -> Difference:
+        """What to write and what to delete, from one to the other."""
         return cls(
             write={name: body for name, body in want.chains.items() if have.chains.get(name) != body},
             add=[entry for entry in want.entries if entry not in have.entries],

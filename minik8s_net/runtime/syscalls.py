@@ -88,6 +88,7 @@ def pivot_root(new: str) -> None:
 
 
 def prctl(option: int, *arguments: int | bytes) -> None:
+    """prctl(2). Raises OSError."""
     padded = [a if isinstance(a, bytes) else ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
     _check(_libc.prctl(option, *padded), f"prctl({option})")
 

@@ -13,6 +13,8 @@ PREFIX = "batch.kubernetes.io/"
 
 
 class JobStrategy(Strategy):
+    """A Job's selector and its pods' labels are made by the server, as batch/v1 does."""
+
     def prepare_create(self, new: Json) -> None:
         meta, spec = new["metadata"], new.get("spec", {})
         meta["uid"] = str(uuid.uuid4())

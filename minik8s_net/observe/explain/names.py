@@ -13,6 +13,7 @@ from ...policy.model import PodFacts
 from ..resolve import resolve
 from .model import Cause, Step
 
+DNS_PODS = {"k8s-app": "kube-dns"}
 SLOW = 400.0  # milliseconds; a healthy answer takes one or two
 LOOKS, PAUSE = 3, 0.2  # seconds between them
 Found = tuple[list[Step], Cause | None]
@@ -46,7 +47,7 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
     """Do the policies let the source ask the DNS pods?"""
     if source is None:
         return [], None
-    for pod in live.client.list(Pod, "kube-system", labels={"k8s-app": "kube-dns"}):
+    for pod in live.client.list(Pod, "kube-system", labels=DNS_PODS):
         facts = live.policies.pods.get(("kube-system", (pod.metadata.name if pod.metadata else "") or ""))
         if facts is None:
             continue

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 
 from lightkube.models.core_v1 import ServicePort
-from lightkube.resources.core_v1 import Pod, Service
+from lightkube.resources.core_v1 import Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
 from ...boot.live import Live
@@ -50,6 +50,20 @@ def behind(live: Live, service: Service, number: int | None, protocol: str) -> B
         found.cause = _none(live, service, port, name)
         found.steps.append(Step("does it have endpoints?", False, found.cause.sentence, found.cause.object))
     return found
+
+
+def at(live: Live, ip: str, port: int | None) -> Service | None:
+    """The Service that has an address: cluster IP, external IP, load balancer, or a node's with its node port."""
+    found = list(live.client.list(Service))
+    for service in found:
+        spec, status = service.spec, service.status
+        ingress = (status.loadBalancer.ingress if status and status.loadBalancer else None) or []
+        if spec and ip in (*(spec.clusterIPs or ()), *(spec.externalIPs or ()), *(i.ip for i in ingress)):
+            return service
+    nodes = {a.address for n in live.client.list(Node) for a in (n.status and n.status.addresses) or []}
+    if ip not in nodes or port is None:
+        return None
+    return next((s for s in found if s.spec and any(p.nodePort == port for p in s.spec.ports or [])), None)
 
 
 def _slices(live: Live, service: Service) -> list[EndpointSlice]:

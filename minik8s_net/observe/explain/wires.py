@@ -28,6 +28,7 @@ class Path:
 
     @property
     def crosses(self) -> bool:
+        """Whether it goes over the fabric."""
         return len(self.nodes) > 1
 
 
