@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from fnmatch import fnmatchcase
 from functools import partial
@@ -34,6 +35,7 @@ class Faults:
         self._mechanisms = mechanisms()
         self.pauses = Pauses(state.root / "paused.json", heal=config.heal, touched=self._touched)
         self.healer: Healer | None = None
+        self._making = asyncio.Lock()  # `uphold` must not make again what `clear` is just undoing
         self._helpless: set[int] = set()  # numbers of faults that could not be made at the last look
 
     async def run(self, live: Live) -> None:
@@ -63,10 +65,10 @@ class Faults:
         await self._refuse_twice(live, fault)
         self._record.add(fault)  # first: healing must not undo it, and a crash must leave it known
         try:
-            await mechanism.make(live, fault)
+            async with self._making:
+                await mechanism.make(live, fault)
         except BaseException:
-            await mechanism.undo(live, fault)
-            self._record.remove(fault.number)
+            await self._undo(live, fault)
             raise
         self._record.write()
         return fault
@@ -83,8 +85,7 @@ class Faults:
             there = ", ".join(f"{f.number}: {f}" for f in self.injected) or "none"
             raise StatusError(404, "NotFound", f"no fault {which!r} is in now; there are: {there}")
         for fault in reversed(chosen):
-            await self._mechanisms[fault.name].undo(live, fault)
-            self._record.remove(fault.number)
+            await self._undo(live, fault)
             if self.healer and fault.touches:
                 await self.healer.mend(partial(_untouched, fault.touches))
         if self.healer and chosen:
@@ -101,8 +102,7 @@ class Faults:
     async def take(self, live: Live, wanted: list[Injected]) -> None:
         """The second half, once the objects are there: exactly these faults are in."""
         for fault in self.injected:  # numbers may differ, and some mechanisms hold things by number
-            await self._mechanisms[fault.name].undo(live, fault)
-            self._record.remove(fault.number)
+            await self._undo(live, fault)
         for fault in wanted:
             self._record.add(fault)
         await self.uphold(live)
@@ -111,13 +111,20 @@ class Faults:
         """Whatever has mended a fault by the way (a restart, an agent at work), it is broken again."""
         for fault in self.injected:
             try:
-                await self._mechanisms[fault.name].make(live, fault)
+                async with self._making:
+                    if fault in self.injected:
+                        await self._mechanisms[fault.name].make(live, fault)
             except Exception as error:  # its node or pod has gone, or is just going: told once, tried again
                 if fault.number not in self._helpless:
                     self._helpless.add(fault.number)
                     log.warning("fault %d (%s) has nothing to break: %r", fault.number, fault.name, error)
             else:
                 self._helpless.discard(fault.number)
+
+    async def _undo(self, live: Live, fault: Injected) -> None:
+        async with self._making:
+            await self._mechanisms[fault.name].undo(live, fault)
+            self._record.remove(fault.number)
 
     async def _refuse_twice(self, live: Live, fault: Injected) -> None:
         same = [f for f in self.injected if (f.name, f.parameters) == (fault.name, fault.parameters)]

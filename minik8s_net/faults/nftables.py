@@ -14,7 +14,7 @@ from ..kernel import nft
 from ..kernel.tool import ToolError
 from .mechanism import Mechanism
 from .record import Injected
-from .targets import target
+from .targets import FABRIC, target
 
 if TYPE_CHECKING:
     from ..boot.live import Live
@@ -29,14 +29,18 @@ class Loss(Mechanism):
         await self._make(live, fault, f"numgen random mod 100 < {fault.parameters['percent']} drop")
 
     async def undo(self, live: Live, fault: Injected) -> None:
-        try:
-            end = target(live, fault.parameters["at"])
-        except StatusError:
-            return  # the pod or node is gone, and its port with the table's hooks
-        await end.netns.run(remove_table, "netdev", fault.number)
+        """The table outlives the port, and takes hold of the next one of that name: remove it where it was made."""
+        place = fault.saved.get("place")
+        if place == FABRIC:
+            await live.fabric.run(remove_table, "netdev", fault.number)
+        elif place in live.nodes.names():
+            await live.nodes.agents(place).netns.run(remove_table, "netdev", fault.number)
 
     async def _make(self, live: Live, fault: Injected, rule: str) -> None:
         end = target(live, fault.parameters["at"])
+        if fault.saved.get("place") not in (None, end.place):
+            await self.undo(live, fault)  # a pod of that name, on another node now
+        fault.saved["place"] = end.place
         hooks = {"ingress": [rule], "egress": [rule]}
         await end.netns.run(ensure_port_table, fault.number, end.port, hooks)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..boot.live import Live
 
 SYSTEM = "kube-system"
+FABRIC = "fabric"
 NUMBERS = {"percent": (1, 100), "milliseconds": (1, 5000), "kbytes": (1, 1_000_000), "bytes": (576, 1499)}
 
 
@@ -29,7 +30,7 @@ def target(live: Live, name: str) -> Target:
     """`node-1`, or a pod as `default/web`. Raises StatusError 404."""
     if "/" not in name:
         node(live, name)
-        return Target(live.fabric, "fabric", name)
+        return Target(live.fabric, FABRIC, name)
     found = pod(live, name)
     assert found.spec and found.spec.nodeName and found.status and found.status.podIP
     return Target(live.nodes.agents(found.spec.nodeName).netns, found.spec.nodeName, host_ifname(found.status.podIP))
