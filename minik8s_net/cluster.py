@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .healing.drift import Drift
     from .observe.explain.model import Explanation
     from .observe.reach import Reach
+    from .observe.rules.model import RuleOrigins
     from .observe.topology import Topology
     from .observe.trace.model import Trace
 
@@ -233,6 +234,13 @@ class Cluster(Drawn):
 
         asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace}
         return Explanation.from_dict(self.api.verb("explain", **asked))
+
+    def explain_rule(self, rule: str, node: str | None = None) -> RuleOrigins:
+        """Whose rule that is: the object, its line of YAML, and our source line. A chain, a printed line, or a part."""
+        from .observe.rules.lines import with_lines
+        from .observe.rules.model import RuleOrigins
+
+        return with_lines(self.api, RuleOrigins.from_dict(self.api.verb("explain-rule", rule=rule, node=node)))
 
     def reach(
         self, port: int = 80, protocol: str = "tcp", namespace: str | None = None, *, services: bool = False

@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_ne
     "heal-pause": "faults.verbs:pause",
     "heal-resume": "faults.verbs:resume",
     "explain": "observe.explain.verb:explain",
+    "explain-rule": "observe.rules.verb:explain_rule",
     "export": "snapshot.verbs:export",
     "import": "snapshot.verbs:import_",
     "snapshot-delete": "snapshot.verbs:delete",

@@ -1,11 +1,12 @@
-"""`minik8s explain POD TARGET` and `minik8s reach`: why, or why not; and who reaches whom."""
+"""`minik8s explain POD TARGET`, `explain rule …` and `minik8s reach`: why; whose rule; who reaches whom."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from .objects import connect
+from ..client.http import Api
+from .objects import UsageError, connect
 
 
 def explain(args: argparse.Namespace) -> int:
@@ -13,10 +14,24 @@ def explain(args: argparse.Namespace) -> int:
     from ..observe.explain.model import Explanation
 
     api = connect(args)
+    if args.source == "rule":
+        return _rule(args, api)
+    if args.target is None:
+        raise UsageError(f"what shall {args.source} reach? E.g. minik8s explain {args.source} http://web")
     asked = {"source": args.source, "target": args.target, "namespace": args.namespace or api.namespace}
     found = Explanation.from_dict(api.verb("explain", **asked))
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if args.output == "json" else found)
     return 1 if found.cause else 0
+
+
+def _rule(args: argparse.Namespace, api: Api) -> int:
+    from ..observe.rules.lines import with_lines
+    from ..observe.rules.model import RuleOrigins
+
+    rule = " ".join(filter(None, [args.target, *getattr(args, "argv", [])]))  # a line of iptables-save may follow `--`
+    found = with_lines(api, RuleOrigins.from_dict(api.verb("explain-rule", rule=rule, node=args.node)))
+    print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if args.output == "json" else found)
+    return 0
 
 
 def reach(args: argparse.Namespace) -> int:

@@ -254,9 +254,9 @@ def _dump(found: list[Json], form: str, single: bool) -> None:
     if form == "json":
         print(json.dumps(data, indent=4))
     else:
-        import yaml
+        from ..client.yamltext import dump
 
-        print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), end="")
+        print(dump(data), end="")
 
 
 def _selected(api: Api, resource: Resource, namespace: str, selector: str | None) -> list[str]:

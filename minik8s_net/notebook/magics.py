@@ -18,11 +18,11 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from ..api.errors import StatusError
 from ..client.exec import ExecResult
+from ..client.yamllines import documents, excerpt, fields_of, line_of
 from ..cluster import Cluster
 from ..drawn import Objects
 from ..state import State
 from .predict import Prediction, predict, reveal
-from .yamllines import documents, excerpt, fields_of, line_of
 
 
 class Refused(Exception):

@@ -120,6 +120,10 @@ class Enforcer:
         programs = (p.pod for p in self._programs.values() if chain in p.chains)
         return next((f"{pod.namespace}/{pod.name}" for pod in programs), "")
 
+    def programs(self) -> list[Program]:
+        """Each pod's part of what is written here."""
+        return list(self._programs.values())
+
     async def mend(self, work: Callable[[], None]) -> None:
         """Run `work` on the node's thread while no change is written."""
         async with self._turn:

@@ -105,11 +105,22 @@ class Proxier:
         """The lines in shared places that were written for a Service (namespace/name)."""
         return list(self._rules.get(service, Rules()).entries)
 
+    def parts(self) -> dict[str, Rules]:
+        """All that was written here: "base", and by Service (namespace/name)."""
+        return {"base": self._backend.base(self.node), **self._rules}
+
+    def ports_of(self, service: str) -> list[ServicePort]:
+        """The ports of a Service as they were written."""
+        return list(self._ports.get(service, ()))
+
+    def render(self, ports: Iterable[ServicePort]) -> Rules:
+        """What is written for ports here. Pure."""
+        return self._backend.render(ports, self.node)
+
     def rules_total(self) -> dict[str, int]:
         """How many rules of ours each iptables table holds."""
-        parts = [self._backend.base(self.node), *self._rules.values()]
         total: dict[str, int] = {}
-        for part in parts:
+        for part in self.parts().values():
             for (table, *_), size in [*((c, len(b)) for c, b in part.chains.items()), *((e, 1) for e in part.entries)]:
                 total[table] = total.get(table, 0) + size
         return total

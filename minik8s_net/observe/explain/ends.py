@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from lightkube.resources.core_v1 import Pod
 
 from ...boot.live import Live
@@ -56,15 +58,25 @@ async def listened(live: Live, places: Places, ends: list[End], protocol: str, s
     question = "does somebody listen there?"
     for ip, port in ends:
         key = pod_at(live, ip)
+        if key is None and ipaddress.ip_address(ip) in ipaddress.ip_network(live.config.pod_cidr):
+            cause = _nowhere(service, ip)
+            return [Step("whose addresses are the endpoints?", False, cause.sentence, cause.object)], cause
         place = places.of(live.client.get(Pod, key[1], key[0])) if key else None
         if key is None or place is None:
-            continue
+            continue  # a host outside: nobody can look there
         there = await place.run(listeners, protocol.lower())
         if not any(one.port == port and one.takes(ip) for one in there):
             cause = _nobody(f"Pod {key[0]}/{key[1]}", ip, port, there, service)
             return [Step(question, False, cause.sentence, cause.object)], cause
     shown = ", ".join(f"{ip}:{port}" for ip, port in ends[:4])
     return [Step(question, True, shown)] if ends else [], None
+
+
+def _nowhere(service: str, ip: str) -> Cause:
+    said = f"no pod has the address {ip}" + (f", which an endpoint of {service} names" if service else "")
+    name = service.partition("/")[2]
+    look = f"kubectl get endpointslices -l kubernetes.io/service-name={name} -o yaml; " if service else ""
+    return Cause("no-endpoints", service or ip, said, f"{look}kubectl get pods -A -o wide")
 
 
 def _nobody(pod: str, ip: str, port: int, there: list[Listener], service: str) -> Cause:

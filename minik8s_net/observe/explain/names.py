@@ -13,6 +13,7 @@ from ...policy.model import PodFacts
 from ..resolve import resolve
 from .model import Cause, Step
 
+DNS = ("kube-system", "kube-dns")
 DNS_PODS = {"k8s-app": "kube-dns"}
 SLOW = 400.0  # milliseconds; a healthy answer takes one or two
 LOOKS, PAUSE = 3, 0.2  # seconds between them

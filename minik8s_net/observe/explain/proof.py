@@ -1,24 +1,48 @@
-"""Last rung: a real connection. Where reasoning and kernel differ, that is the finding."""
+"""Last rung: a real packet's trace. Where reasoning and kernel differ, that is the finding."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import socket
+from ...api.errors import StatusError
+from ...boot.live import Live
+from ..trace.model import Trace
+from ..trace.places import Place, Places
+from ..trace.target import Target
+from ..trace.tracer import Tracer
+from .model import Cause, Step
 
-from ..trace.places import Place
+SECONDS = 0.6  # an answer takes milliseconds
+TRIES = 2  # one packet may be lost on a busy machine
+PARTIAL = {"loss", "delay", "bandwidth", "mtu", "dns-slow"}
+"""Causes beside which a single packet may well be answered."""
 
-SECONDS = 1.2  # one retransmission fits in
 
-
-async def connect(place: Place, host: str, port: int) -> str:
-    """ "" if somebody accepts, else what came back, in words."""
-    sock = await place.run(socket.socket, socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    with sock:
+async def traced(live: Live, places: Places, source: Place, target: Target, namespace: str, want: bool) -> Trace | None:
+    """The trace of one exchange, tried again if it does not end as reasoned; None where it has no one address."""
+    found = None
+    for _ in range(TRIES):
         try:
-            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (host, port)), SECONDS)
-        except TimeoutError:
-            return f"no answer from {host}:{port} within {SECONDS:g} s"
-        except OSError as error:
-            return f"{host}:{port}: {error.strerror or errno.errorcode.get(error.errno or 0, 'error')}"
-    return ""
+            found = await Tracer(live, source, places, target, namespace, SECONDS).trace()
+        except StatusError:  # a headless Service by svc/…: only its name can be traced
+            return None
+        if arrived(found) == want:
+            break
+    return found
+
+
+def arrived(trace: Trace) -> bool:
+    """Whether the network did its part. A UDP server may be silent: it is enough that its socket got the datagram."""
+    at_socket = any(s.layer == "socket" and s.direction == "out" for s in trace.stations)
+    return trace.delivered or (trace.target.startswith("udp://") and trace.verdict == "no-answer" and at_socket)
+
+
+def compare(trace: Trace, cause: Cause | None, ends: int) -> tuple[Step, str]:
+    """The step that the trace is, and the difference from the reasoning in words, or ""."""
+    question = "does a real packet get through?"
+    said = f"the kernel says {trace.verdict}: {trace.because}".rstrip(": ")
+    if cause is None:
+        ok = arrived(trace)
+        return Step(question, ok, said), "" if ok else f"by objects and rules it should work, and yet {said}"
+    step = Step(question, None, said)
+    if not arrived(trace) or cause.kind in PARTIAL or ends > 1:  # with several ends it may have met a good one
+        return step, ""
+    return step, f"the cause above should stop it, and yet {said}"

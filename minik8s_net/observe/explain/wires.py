@@ -19,12 +19,19 @@ ORDER = ("node-lost", "partition", "delay", "link-down", "forwarding-off", "wron
 class Path:
     """What a connection crosses: two pods, their nodes, and the fabric if those are two."""
 
-    def __init__(self, source: str, source_node: str, ends: dict[str, tuple[str, str]], service: str) -> None:
-        """`ends`: address -> (pod "ns/name" or "", its node); `service`: "ns/name" or ""."""
+    def __init__(
+        self, source: str, source_node: str, source_ip: str, ends: dict[str, tuple[str, str]], service: str
+    ) -> None:
+        """`source_ip`: of a pod, else ""; `ends`: address -> (pod or "", its node); `service`: "ns/name" or ""."""
         self.source, self.source_node, self.ends, self.service = source, source_node, ends, service
         self.nodes = {source_node, *(node for _, node in ends.values() if node)} - {""}
         self.pods = {source, *(pod for pod, _ in ends.values())} - {""}
-        self.addresses = list(ends)
+        self.source_ip = source_ip
+        self.addresses = [*ends, *([source_ip] if source_ip else [])]
+
+    def sought_from(self, node: str) -> list[str]:
+        """The addresses a node needs a route to: the ends from the source's, the source (for answers) from theirs."""
+        return list(self.ends) if node == self.source_node else [self.source_ip] if self.source_ip else []
 
     @property
     def crosses(self) -> bool:
@@ -64,12 +71,12 @@ def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
         return None
     if d.place in path.nodes and d.what.startswith("link veth") and d.object.removeprefix("Pod ") not in path.pods:
         return None
-    if d.place in path.nodes and not path.crosses and ("eth0" in d.what or d.component == "route"):
+    if d.place in path.nodes and not path.crosses and ("eth0" in d.what.split() or d.component == "route"):
         return None  # same node: the packet never comes there
     if d.component == "neighbour" and not _is_met(live, path, d.what):
         return None
     kind = _kind(d, d.place in path.pods)
-    if kind == "route-missing" and not _leads(d.what, path.addresses):
+    if kind == "route-missing" and not _leads(d.what, path.sought_from(d.place)):
         return None
     if kind == "forwarding-off" and not path.crosses:
         return None
@@ -155,7 +162,7 @@ def _of_tables(path: Path, place: str, rules: list[tuple[str, str]]) -> Iterator
         mend = f"minik8s shell {place} -- nft list ruleset"
         if "iifname" in rule and "oifname" in rule:
             ends = {word for word in rule.split('"') if word in path.nodes}
-            if len(ends) == 2:
+            if len(ends) == 2 and (path.source_node in ends or not path.source_node):
                 said = f"the fabric drops every frame between {' and '.join(sorted(ends))}: {rule}"
                 yield Cause("partition", " ".join(f"Node {n}" for n in sorted(ends)), said, mend)
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minik8s_net.notebook.yamllines import documents, excerpt, fields_of, line_of
+from minik8s_net.client.yamllines import documents, excerpt, fields_of, line_of
 
 TEXT = """\
 apiVersion: v1
