@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .client.capture import Capture
     from .dns.walk import Walk
     from .healing.drift import Drift
+    from .observe.changes.model import Changes
     from .observe.explain.model import Explanation
     from .observe.reach import Reach
     from .observe.rules.model import RuleOrigins
@@ -234,6 +236,12 @@ class Cluster(Drawn):
 
         asked = {"source": source, "target": target, "namespace": namespace or self.api.namespace}
         return Explanation.from_dict(self.api.verb("explain", **asked))
+
+    def changes(self) -> AbstractContextManager[Changes]:
+        """What a block changes in kernel and DNS: `with cluster.changes() as c: cluster.apply(…)`; then `print(c)`."""
+        from .observe.changes.recording import recorded
+
+        return recorded(self.api)
 
     def explain_rule(self, rule: str, node: str | None = None) -> RuleOrigins:
         """Whose rule that is: the object, its line of YAML, and our source line. A chain, a printed line, or a part."""

@@ -93,25 +93,6 @@ def _pause(args: argparse.Namespace) -> int:
     return 0
 
 
-def diff(args: argparse.Namespace) -> int:
-    """Where the kernel differs from what our components wrote; exit status 1 if it does anywhere."""
-    from ..healing.drift import Drift
-
-    api = connect(args)
-    told = api.verb("diff", place=args.place)
-    if args.output == "json":
-        print(json.dumps(told, indent=2))
-    elif not told["drift"]:
-        print("The kernel is as it was written.")
-    else:
-        for each in told["drift"]:
-            print(Drift.from_dict(each))
-    if args.output != "json" and (faults := len(api.verb("fault-list")["injected"])):
-        shown = typed("fault list", args.cluster)
-        print(f"{faults} fault(s) are in; not all are told from the rules alone. See: {shown}")
-    return 1 if told["drift"] else 0
-
-
 def _pairs(given: list[str]) -> dict[str, str]:
     for each in given:
         if "=" not in each:

@@ -264,8 +264,10 @@ def _fault_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     fault.add_argument("--quiet-name", action="store_true", help="do not say which fault it is: find out")
     fault.add_argument("--reveal", action="store_true", help="list hidden faults by name")
     _output(fault)
-    diff = command("diff", "cli.faults:diff", "where the kernel differs from what was written")
+    diff = command("diff", "cli.diff:diff", "where the kernel differs from what was written, or what a command changes")
     diff.add_argument("place", nargs="?", help="node-1, fabric, outside or NAMESPACE/POD (default: everywhere)")
+    diff.add_argument("--last", action="store_true", help="what has changed since the last `minik8s apply`")
+    diff.epilog = "`minik8s diff -- COMMAND…` runs a command and shows what it changed in the kernel and in DNS."
     _output(diff)
     snapshot = command("snapshot", "cli.snapshot:snapshot", "keep objects and faults, and come back to them")
     snapshot.add_argument("action", choices=("save", "restore", "list", "delete"))

@@ -35,7 +35,10 @@ def apply(args: argparse.Namespace) -> int:
     items = [item for source in args.filename for item in manifests.read_each(source)]
     if not items:
         raise UsageError("no objects passed to apply")
+    from .diff import remember
+
     api, refused = connect(args), 0
+    remember(args, api)
     for item in items:
         try:
             if isinstance(item, manifests.ManifestError):
