@@ -193,6 +193,7 @@ def _object_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     topology = command("topology", "cli.look:topology", "the live picture: nodes, bridges, pods, Services")
     topology.add_argument("--svg", metavar="FILE", help="write a picture")
+    topology.add_argument("--trace", nargs=2, metavar=("POD", "TARGET"), help="draw a real packet's way over it")
     _output(topology)
 
     explain = command("explain", "cli.explain:explain", "why a pod reaches a target, or why not: one cause, one remedy")

@@ -6,12 +6,22 @@ Read from the API (so it works against any cluster). Draws itself: text in a ter
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..client.http import Api
-from .svg import draw
+from .picture.draw import draw
+
+if TYPE_CHECKING:
+    from .trace.model import Trace
 
 Json = dict[str, Any]
+PATHS = (
+    "/api/v1/nodes",
+    "/api/v1/pods",
+    "/api/v1/services",
+    "/apis/discovery.k8s.io/v1/endpointslices",
+    "/apis/networking.k8s.io/v1/networkpolicies",
+)
 
 
 @dataclass
@@ -24,6 +34,8 @@ class PodView:
     phase: str
     ready: bool
     labels: dict[str, str] = field(default_factory=dict)
+    isolated: list[str] = field(default_factory=list)
+    """Ingress, Egress: the directions in which policies decide."""
 
 
 @dataclass
@@ -50,16 +62,27 @@ class ServiceView:
 
 
 @dataclass
+class PolicyView:
+    """One NetworkPolicy: in which directions it isolates which pods ("namespace/name")."""
+
+    namespace: str
+    name: str
+    directions: list[str]
+    pods: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Topology:
     """A cluster as one sees it. `str()` is text, `svg()` a picture, `to_dict()` data."""
 
     cluster: str
     nodes: list[NodeView]
     services: list[ServiceView]
+    policies: list[PolicyView] = field(default_factory=list)
 
-    def svg(self) -> str:
-        """A self-contained picture."""
-        return draw(self)
+    def svg(self, trace: Trace | None = None) -> str:
+        """A self-contained picture; with a trace (`cluster.trace(…)`), its way drawn over it, moving."""
+        return draw(self, trace)
 
     def to_dict(self) -> Json:
         """Plain JSON."""
@@ -83,25 +106,23 @@ class Topology:
         for service in self.services:
             to = ", ".join(service.endpoints) or "no endpoints"
             lines.append(f"  {service.ip:<15} {service.namespace}/{service.name} {','.join(service.ports)} → {to}")
+        if self.policies:
+            lines += ["", "NetworkPolicies"]
+        for policy in self.policies:
+            lines.append(f"  {policy.namespace}/{policy.name} {'+'.join(policy.directions)} of "
+                         f"{', '.join(policy.pods) or 'no pod'}")  # fmt: skip
         return "\n".join(lines)
 
 
 def topology(api: Api, cluster: str | None) -> Topology:
-    """Look at a cluster. Four requests, whatever its size."""
-    nodes, pods, services, slices = (
-        api.request("GET", path)["items"]
-        for path in (
-            "/api/v1/nodes",
-            "/api/v1/pods",
-            "/api/v1/services",
-            "/apis/discovery.k8s.io/v1/endpointslices",
-        )
-    )
-    return assemble(cluster or api.connection.host, nodes, pods, services, slices)
+    """Look at a cluster. One request for each of PATHS, whatever its size."""
+    return assemble(cluster or api.connection.host, *(api.request("GET", path)["items"] for path in PATHS))
 
 
-def assemble(cluster: str, nodes: list[Json], pods: list[Json], services: list[Json], slices: list[Json]) -> Topology:
-    """From objects to a picture: pure."""
+def assemble(
+    cluster: str, nodes: list[Json], pods: list[Json], services: list[Json], slices: list[Json], policies: list[Json]
+) -> Topology:
+    """From objects (in the order of PATHS) to a picture: pure."""
     by_name = {node["metadata"]["name"]: _node(node) for node in nodes}
     for pod in pods:
         if (where := pod.get("spec", {}).get("nodeName")) in by_name:
@@ -120,7 +141,8 @@ def assemble(cluster: str, nodes: list[Json], pods: list[Json], services: list[J
     for view in views.values():
         view.endpoints.sort()
     ordered = sorted(by_name.values(), key=lambda n: (len(n.name), n.name))
-    return Topology(cluster, ordered, [views[key] for key in sorted(views)])
+    all_pods = [pod for node in ordered for pod in node.pods]
+    return Topology(cluster, ordered, [views[key] for key in sorted(views)], [_policy(p, all_pods) for p in policies])
 
 
 def _node(node: Json) -> NodeView:
@@ -150,3 +172,18 @@ def _service(service: Json) -> ServiceView:
     ports = [f"{p['port']}/{p.get('protocol', 'TCP')}" for p in spec.get("ports") or []]
     ip = spec.get("clusterIP") or spec.get("externalName", "")
     return ServiceView(service["metadata"]["namespace"], service["metadata"]["name"], kind, ip, ports)
+
+
+def _policy(policy: Json, pods: list[PodView]) -> PolicyView:
+    """Marks the pods it isolates."""
+    from lightkube.resources.networking_v1 import NetworkPolicy
+
+    from ..policy.model import DIRECTIONS, compile_policy
+
+    typed: Any = NetworkPolicy.from_dict(policy)
+    rules = compile_policy(typed)
+    directions = [d for d in DIRECTIONS if rules.rules(d) is not None]
+    selected = [pod for pod in pods if pod.namespace == rules.namespace and rules.selector.matches(pod.labels)]
+    for pod in selected:
+        pod.isolated += [d for d in directions if d not in pod.isolated]
+    return PolicyView(rules.namespace, rules.name, [*directions], [f"{p.namespace}/{p.name}" for p in selected])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minik8s_net.cli.main import parser
+from minik8s_net.cli.main import _split, parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "labs").rglob("*.md")])
@@ -25,7 +25,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_exist(page: Path) -> None:
     for line in re.findall(r"^\$ (?:\.venv/bin/)?minik8s (.+)$", page.read_text(), re.MULTILINE):
-        parser().parse_args(shlex.split(line.split("#")[0]))  # exits, and so fails, for a command that does not exist
+        parser().parse_args(
+            _split(shlex.split(line.split("#")[0]))[0]
+        )  # exits, and so fails, for a command that does not exist
 
 
 def test_readme_shows_the_two_commands() -> None:

@@ -213,6 +213,8 @@ def test_a_fault_is_named_from_evidence(
         eventually(named, seconds=10)
         if fault in ("partition", "loss", "delay", "mtu", "rule-missing", "missing-route"):  # a way that is not touched
             assert why.explain("walled/web", "pod/web:80", "default").cause is None
+        if parameters == {"pod": "web"}:  # its neighbour is answered without a gateway
+            assert why.explain("near", "http://web").cause is None
     finally:
         why.clear()
         why.apply([service("web", "web")])

@@ -11,14 +11,12 @@ import threading
 from typing import Any
 
 from ...cluster import Cluster
-from ...observe.topology import assemble, topology
+from ...observe.topology import PATHS, assemble, topology
 from .. import audience, look
 from ..background import Job, background
 from ..follow import Follower
 from ..linediff import hunks
 from .base import Face, Json, twin
-
-PATHS = ("/api/v1/nodes", "/api/v1/pods", "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices")
 
 
 class Live(Face):

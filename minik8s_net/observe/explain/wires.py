@@ -35,8 +35,14 @@ class Path:
 
     @property
     def crosses(self) -> bool:
-        """Whether it goes over the fabric."""
-        return len(self.nodes) > 1
+        """Whether it goes over the fabric, to some end at least; from outside it always does."""
+        return len(self.nodes) > 1 or not self.source_node
+
+    def needs_gateway(self, pod: str) -> bool:
+        """Whether a pod of the path sends to its default route: all but straight to, or back to, the same node."""
+        if pod == self.source:
+            return self.crosses or bool(self.service)
+        return any(name == pod and node != self.source_node for name, node in self.ends.values())
 
 
 async def causes(live: Live, path: Path) -> list[Cause]:
@@ -79,6 +85,8 @@ def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
     if kind == "route-missing" and not _leads(d.what, path.sought_from(d.place)):
         return None
     if kind == "forwarding-off" and not path.crosses:
+        return None
+    if kind == "wrong-gateway" and not path.needs_gateway(d.place):
         return None
     return Cause(kind, d.object or d.place, said, f"minik8s diff {d.place}; then: minik8s fault resume all")
 
