@@ -20,9 +20,9 @@ BEFORE_APPLY = "before-apply.json"
 def diff(args: argparse.Namespace) -> int:
     """Exit status: of a command its own; else 1 if anything differs."""
     command, api = getattr(args, "argv", []), connect(args)
-    if command and (args.place or args.last):
-        raise UsageError("a command, a place and --last do not go together")
     if command:
+        if args.place or args.last:
+            raise UsageError("a command stands for itself: no place, no --last")
         return _of_command(args, api, command)
     if args.last:
         changes = _since_apply(args, api)
@@ -58,7 +58,8 @@ def _since_apply(args: argparse.Namespace, api: Api) -> Changes:
     except (FileNotFoundError, ValueError):
         raise UsageError("nothing was applied with `minik8s apply` yet; for any command: "
                          f"{typed('diff', args.cluster)} -- kubectl apply -f FILE") from None  # fmt: skip
-    return compare(before, settled(api))
+    changes = compare(before, settled(api))
+    return Changes([c for c in changes.items if args.place in (None, c.place)])
 
 
 def _show(args: argparse.Namespace, changes: Changes) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ..client.http import Api
-from .objects import UsageError, connect
+from .objects import connect
 
 
 def explain(args: argparse.Namespace) -> int:
@@ -16,8 +16,6 @@ def explain(args: argparse.Namespace) -> int:
     api = connect(args)
     if args.source == "rule":
         return _rule(args, api)
-    if args.target is None:
-        raise UsageError(f"what shall {args.source} reach? E.g. minik8s explain {args.source} http://web")
     asked = {"source": args.source, "target": args.target, "namespace": args.namespace or api.namespace}
     found = Explanation.from_dict(api.verb("explain", **asked))
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if args.output == "json" else found)
@@ -28,8 +26,7 @@ def _rule(args: argparse.Namespace, api: Api) -> int:
     from ..observe.rules.lines import with_lines
     from ..observe.rules.model import RuleOrigins
 
-    rule = " ".join(filter(None, [args.target, *getattr(args, "argv", [])]))  # a line of iptables-save may follow `--`
-    found = with_lines(api, RuleOrigins.from_dict(api.verb("explain-rule", rule=rule, node=args.node)))
+    found = with_lines(api, RuleOrigins.from_dict(api.verb("explain-rule", rule=args.target, node=args.node)))
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if args.output == "json" else found)
     return 0
 

@@ -198,7 +198,7 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     explain = command("explain", "cli.explain:explain", "why a pod reaches a target, or why not: one cause, one remedy")
     explain.add_argument("source", metavar="POD", help="client, shop/client, node-1 or outside; or the word rule")
-    explain.add_argument("target", nargs="?", help="as for trace; after `rule`: a chain, a printed rule, a part of one")
+    explain.add_argument("target", help="as for trace; after `rule`: a chain, a printed rule, or a part of one")
     explain.add_argument("--node", help="after `rule`: only this node's rules")
     explain.add_argument("-n", "--namespace", help="of the pod (default: the context's)")
     _output(explain)

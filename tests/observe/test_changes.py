@@ -115,4 +115,6 @@ def test_what_the_last_apply_changed(changing: Cluster, home: Home) -> None:
     home.minik8s("apply", "--cluster", changing.name, "-f", str(manifest))
     told = home.minik8s("diff", "--cluster", changing.name, "--last", check=False)
     assert told.returncode == 1 and "late.default.svc.cluster.local A" in told.stdout
+    only = home.minik8s("diff", "--cluster", changing.name, "node-1", "--last", check=False).stdout
+    assert "node-1: rules" in only and "node-2" not in only and "DNS" not in only
     assert all(len(line) <= 80 for line in told.stdout.splitlines() if " " in line.strip()[2:])

@@ -107,9 +107,10 @@ def test_a_line_as_a_tool_printed_it_finds_itself(ruled: Cluster, home: Home) ->
     line = next(
         x for x in ruled.shell("node-2", "iptables-save -c").stdout.splitlines() if "none of default/walls" in x
     )
-    (told,) = ruled.explain_rule(line.split("] ", 1)[1]).told
+    line = line.split("] ", 1)[1]  # without the counters
+    (told,) = ruled.explain_rule(line).told
     assert told.nodes == ["node-2"] and told.rule in line
-    shown = home.minik8s("explain", "--cluster", ruled.name, "rule", "--", line).stdout
+    shown = home.minik8s("explain", "--cluster", ruled.name, "rule", "--node", "node-2", line).stdout
     assert "NetworkPolicy default/walls" in shown and "policy/render.py" in shown
     assert all(len(each) <= 80 for each in shown.splitlines())
 
