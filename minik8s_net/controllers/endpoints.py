@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from socket import inet_aton
 
 from lightkube.models.core_v1 import ServicePort
 from lightkube.resources.core_v1 import Endpoints, Pod, Service
@@ -29,7 +29,7 @@ def groups(service: Service, pods: Iterable[Pod]) -> list[Group]:
         ports = _ports(service, pod)
         found.setdefault(json.dumps(ports), (ports, []))[1].append(endpoint(service, pod))
     for _, endpoints in found.values():
-        endpoints.sort(key=lambda e: int(IPv4Address(e["addresses"][0])))
+        endpoints.sort(key=lambda e: inet_aton(e["addresses"][0]))
     return [found[key] for key in sorted(found)]
 
 
