@@ -111,7 +111,9 @@ def as_text(view: Json) -> str:
 
 def _by_verb(cluster: Cluster, world: World, port: int, protocol: str) -> dict[str, str]:
     full = {f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": name for name, pod in world.pods.items()}
-    answer = cluster.api.verb("reach", port=port, protocol=protocol.lower())
+    namespaces = {pod["metadata"]["namespace"] for pod in world.pods.values()}
+    where = namespaces.pop() if len(namespaces) == 1 else None  # the others' pods would be measured for nothing
+    answer = cluster.api.verb("reach", port=port, protocol=protocol.lower(), namespace=where)
 
     def named(text: str) -> str:
         return full.get(text) or full.get(f"{cluster.api.namespace}/{text}", text)
