@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from lightkube.resources.core_v1 import Service
@@ -21,8 +22,9 @@ class _Patched(Mechanism):
 
     field = ""
 
+    @abstractmethod
     def broken(self, value: object) -> object:
-        raise NotImplementedError
+        """What the field becomes."""
 
     async def make(self, live: Live, fault: Injected) -> None:
         if not fault.saved:

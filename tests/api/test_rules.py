@@ -74,7 +74,7 @@ def test_nothing_gets_in_that_a_typed_client_cannot_decode() -> None:
         )
         strategy.default(kind, tree)
         if kind.storable and not strategy.validate_create(kind, tree):
-            kind.resource.from_dict(tree)  # type: ignore[attr-defined]
+            assert kind.resource.from_dict(tree).metadata.name == "x"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

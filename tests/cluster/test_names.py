@@ -296,6 +296,7 @@ def test_a_server_whose_process_dies_is_started_again(c: Cluster, eventually: Ev
     eventually(lambda: restarts() == [n + 1 for n in before], seconds=20)
     eventually(lambda: c.get("deployment", "coredns", SYSTEM).status.readyReplicas == 2, seconds=20)
     eventually(lambda: dig(c, "+timeout=1", f"web.default.{ZONE}").data() == [cluster_ip(c, "web")])
+    assert restarts() == [n + 1 for n in before], "once each, and not in a loop"
 
 
 def test_killed_servers_come_back_and_answers_go_on(c: Cluster, eventually: Eventually) -> None:

@@ -156,6 +156,7 @@ def test_tcp_and_udp_on_one_number(c: Cluster, eventually: Eventually) -> None:
     eventually(lambda: get(c, f"{ip}:53/hostname").startswith("web-"))
     dial = f"127.0.0.1:8080/dial?host={ip}&port=53&protocol=udp&request=hostname&tries=1"
     eventually(lambda: "web-" in get(c, f"'{dial}'", "web-1"))
+    assert get(c, f"{ip}:53/hostname").startswith("web-"), "one protocol must not take the other's place"
     c.delete("service", "both")
 
 

@@ -190,5 +190,6 @@ def test_pods_leave_with_their_node(cluster: Run) -> None:
         await one.until(lambda: one.client.get(Pod, "p", "default").status.podIP)
         one.client.delete(NodeObject, "node-3")
         await one.until(lambda: one.client.find(Pod, "p", "default") is None)
+        assert one.client.find(NodeObject, "node-3") is None, "the node must not come back"
 
     cluster(script)

@@ -21,8 +21,8 @@ from .conftest import Cluster, template
 Run = Callable[[Callable[[Cluster], Any]], None]
 
 
-def where(one: Cluster, **labels: str) -> dict[str, int]:
-    return dict(Counter(p.spec.nodeName for p in one.pods(**labels) if p.spec.nodeName))
+def where(one: Cluster, **labels: str) -> Counter[str]:
+    return Counter(p.spec.nodeName for p in one.pods(**labels) if p.spec.nodeName)
 
 
 def test_pods_of_one_service_go_apart(cluster: Run) -> None:
@@ -32,7 +32,8 @@ def test_pods_of_one_service_go_apart(cluster: Run) -> None:
             one.create(Pod, name, {**template()["spec"], "nodeName": "node-1"}, labels={"app": "other"})
         for name in ("a", "b", "c"):
             one.create(Pod, name, template()["spec"], labels={"app": "web"})
-        await one.until(lambda: where(one, app="web") == {"node-1": 1, "node-2": 1, "node-3": 1})
+        await one.until(lambda: where(one, app="web").total() == 3)
+        assert where(one, app="web") == {"node-1": 1, "node-2": 1, "node-3": 1}
 
     cluster(script)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from lightkube.resources.core_v1 import Node
 
 from ...boot.live import Live
+from ...cni.pod import host_ifname
 from ...healing.drift import Drift, drift
 from ...kernel import nft, rtnetlink
 from .model import Cause
@@ -160,7 +161,7 @@ def _look() -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
                 elif line.strip().endswith("drop") and not name.startswith("minik8s"):
                     rules.append((device, line.strip()))
     links = rtnetlink.links()
-    taps = [link.name for link in links if link.master and link.name.startswith(("tap", "delay"))]
+    taps = [link.name for link in links if link.master and link.kind == "tun"]
     lonely = [link.name for link in links if not link.master and link.name.startswith("node-")]
     return rules, [(tap, lonely) for tap in taps]
 
@@ -187,5 +188,5 @@ def _on_path(path: Path, place: str, device: str) -> bool:
     if place == "fabric":
         return path.crosses and device in path.nodes
     if device.startswith("veth"):
-        return any(device == f"veth{int(ipaddress.ip_address(a)):08x}" for a in path.addresses)
+        return any(device == host_ifname(a) for a in path.addresses)
     return path.crosses

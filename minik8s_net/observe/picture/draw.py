@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
+from ...cni.pod import host_ifname
+from ...config import is_ipv4
 from .layout import BRIDGE_H, BRIDGE_Y, EDGE, FABRIC_H, PAD, RAIL, Box, Layout, in_order, key, lay_out
 from .style import STYLE
 from .way import draw_way
@@ -86,7 +88,7 @@ def _pod(pod: PodView, box: Box) -> Iterator[str]:
     label = key(pod) if pod.namespace != "default" else pod.name
     kind, mark = ("pod", "●") if pod.ready else ("pod waiting", "○")
     closed = f"; isolated: {', '.join(pod.isolated)}" if pod.isolated else ""
-    veth = f"; eth0 is the other end of {_veth(pod.ip)}" if pod.ip else ""
+    veth = f"; eth0 is the other end of {host_ifname(pod.ip)}" if is_ipv4(pod.ip) else ""
     yield (
         f'<g data-pod="{key(pod)}"><title>{escape(f"{key(pod)} {pod.ip} {pod.phase}{veth}{closed}")}</title>'
         f'<rect class="{kind}" x="{box.x}" y="{box.y}" width="{box.w}" height="{box.h}" rx="7"/>'
@@ -137,10 +139,6 @@ def _policy(policy: PolicyView, at: Layout, written: set[str]) -> Iterator[str]:
     yield text(box.x + 10, box.y + 19, short(name, 15), "name")
     yield text(box.x + box.w - 8, box.y + 19, f"{ways} {count}", "dim", end=True)
     yield "</g>"
-
-
-def _veth(ip: str) -> str:
-    return "veth" + "".join(f"{int(part):02x}" for part in ip.split(".")) if ip.count(".") == 3 else ""
 
 
 def _summary(topology: Topology) -> str:
