@@ -18,6 +18,8 @@ MOST = 40  # pods in a matrix: more is no picture any more
 SECONDS = 1  # of silence before a probe counts as dropped
 _CURL = {"0": "open", "52": "open", "56": "open", "1": "open", "7": "refused", "28": "dropped"}
 
+IN_FORCE = 2.0  # seconds in which a policy just written may still not be enforced: measured again until then
+
 
 @dataclass
 class World:
@@ -79,21 +81,26 @@ def _items(api: Api, path: str) -> list[Json]:
 def measure(cluster: Cluster, world: World, cells: dict[str, Json], port: int, protocol: str) -> str:
     """Fill in `measured` and `reached` of the cells; a sentence about it. Asks the verb `reach`, or else every pod."""
     began = time.monotonic()
+    while True:
+        found, how = _found(cluster, world, port, protocol)
+        for key, outcome in found.items():
+            if key in cells:
+                cells[key] |= {"measured": outcome, "reached": outcome in ("open", "refused")}
+        known = [cell for cell in cells.values() if cell.get("measured")]
+        wrong = sum(cell["expected"] != cell["reached"] for cell in known)
+        if not wrong or time.monotonic() > began + IN_FORCE:
+            return f"{len(known)} pairs measured {how} in {time.monotonic() - began:.1f} s, {wrong} against policy"
+
+
+def _found(cluster: Cluster, world: World, port: int, protocol: str) -> tuple[dict[str, str], str]:
     try:
-        found = _by_verb(cluster, world, port, protocol)
-        how = "by the cluster"
+        return _by_verb(cluster, world, port, protocol), "by the cluster"
     except Exception as error:
         if not is_not_found(error):
             raise
         if protocol != "TCP":
             raise LookupError("this cluster has no verb `reach`, and curl in a pod measures TCP only") from None
-        found, how = _by_exec(cluster, world, port), "by curl in each pod"  # a cluster that has no such verb
-    for key, outcome in found.items():
-        if key in cells:
-            cells[key] |= {"measured": outcome, "reached": outcome in ("open", "refused")}
-    known = [cell for cell in cells.values() if cell.get("measured")]
-    wrong = sum(cell["expected"] != cell["reached"] for cell in known)
-    return f"{len(known)} pairs measured {how} in {time.monotonic() - began:.1f} s, {wrong} against policy"
+        return _by_exec(cluster, world, port), "by curl in each pod"  # a cluster that has no such verb
 
 
 def as_text(view: Json) -> str:

@@ -100,7 +100,7 @@ spec:
   completions: 4
   parallelism: 2
   completionMode: Indexed
-  ttlSecondsAfterFinished: 1
+  ttlSecondsAfterFinished: 5
   template:
     spec:
       restartPolicy: Never
