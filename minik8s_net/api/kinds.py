@@ -115,11 +115,6 @@ class Kind:
         return (by_path(*home, self.plural) if home else None) or self
 
     @property
-    def qualified_kind(self) -> str:
-        """`Deployment.apps`: the way validation messages name a kind."""
-        return f"{self.kind}.{self.group}" if self.group else self.kind
-
-    @property
     def storable(self) -> bool:
         """False for what is only ever posted and answered (reviews, bindings)."""
         return "list" in self.verbs and "create" in self.verbs

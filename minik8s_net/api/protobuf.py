@@ -21,7 +21,6 @@ from minik8s_net.api.errors import bad_request
 
 Json = dict[str, Any]
 MAGIC = b"k8s\0"
-CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCALARS = {"string", "bytes", "bool", "int32", "int64"}
 INLINE = {"volumeSource", "localObjectReference", "handler", "ephemeralContainerCommon", "ingressRuleValue",

@@ -54,10 +54,6 @@ class LabelSelection:
         """Whether these labels fulfil every requirement."""
         return all(r.matches(labels or {}) for r in self.requirements)
 
-    def matches_object(self, tree: Json) -> bool:
-        """Whether an object's labels do."""
-        return not self.requirements or self.matches(tree.get("metadata", {}).get("labels"))
-
     def __str__(self) -> str:
         return ",".join(_print(r) for r in self.requirements)
 
@@ -222,12 +218,6 @@ def _not_selectable(kind: Kind, field: str) -> str:
     if (kind.group, kind.kind) in FIELDS:
         return f"field label not supported: {field}"
     return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-
-
-def required_name(text: str | None) -> str | None:
-    """The name a field selector pins down (`metadata.name=x`), for a look-up instead of a scan."""
-    match = re.fullmatch(r"metadata\.name==?([^,\\]+)", text or "")
-    return match[1] if match else None
 
 
 def field_value(tree: Json, path: str) -> str:

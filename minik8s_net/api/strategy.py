@@ -12,7 +12,6 @@ from minik8s_net.api.errors import FieldError, StatusError, bad_request, require
 from minik8s_net.api.kinds import Kind
 
 Json = dict[str, Any]
-STRICTNESS = ("Strict", "Warn", "Ignore")
 
 
 def decode(kind: Kind, body: bytes, strictness: str = "Strict") -> tuple[Json, list[str]]:

@@ -44,11 +44,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def now_micro() -> str:
-    """The present as MicroTime."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def age(then: str | None, at: datetime) -> str:
     """`5m`, `2d3h`: the time since `then`, as kubectl words it; `<unknown>` without one."""
     return duration((at - parse(then)).total_seconds()) if then else "<unknown>"

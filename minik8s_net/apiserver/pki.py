@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -60,12 +59,6 @@ class Pki:
     def port(self) -> Path:
         """The port on 127.0.0.1, kept over restarts."""
         return self.root / "port"
-
-    def server_context(self) -> ssl.SSLContext:
-        """TLS as the server speaks it."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
-        return context
 
 
 def ensure_pki(root: Path, config: ClusterConfig) -> Pki:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from .pki import Pki
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-HOUR, YEAR = 3600, 365 * 24 * 3600  # seconds
+YEAR = 365 * 24 * 3600  # seconds
 Json = dict[str, Any]
 
 

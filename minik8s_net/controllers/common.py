@@ -136,15 +136,3 @@ def tolerates(tolerations: list[Toleration] | None, taint: Taint) -> bool:
         if toleration.operator == "Exists" or (toleration.key and (toleration.value or "") == (taint.value or "")):
             return True
     return False
-
-
-def set_condition(old: list[Any] | None, new: list[Json], now: str) -> list[Json]:
-    """`new` conditions, each keeping its lastTransitionTime from `old` where its status is the same."""
-    before = {c.type: c.to_dict() for c in old or ()}
-    merged = []
-    for entry in new:
-        was = before.get(entry["type"], {})
-        same = was.get("status") == entry["status"]
-        since = was.get("lastTransitionTime") if same else None
-        merged.append({**entry, "lastTransitionTime": since or now})
-    return merged

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5  # seconds for one DNS pod
 SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
-Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 async def metrics(live: Live) -> str:

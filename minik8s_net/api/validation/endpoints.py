@@ -12,7 +12,7 @@ from minik8s_net.api.validation.service import special_address
 Json = dict[str, Any]
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
-MAX_ADDRESSES, MAX_ENDPOINTS, MAX_PORTS = 100, 1000, 20000
+MAX_ADDRESSES, MAX_ENDPOINTS = 100, 1000
 
 
 def validate_endpoint_slice(piece: Json) -> list[FieldError]:

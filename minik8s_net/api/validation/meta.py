@@ -17,7 +17,6 @@ NAME_RULES: dict[str, Callable[[str], list[str]]] = {
     "Service": names.dns_1035,
     **dict.fromkeys(("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"), names.path_segment),
 }
-FREE_NAMES = frozenset(("Event",))  # validated by their own rules only
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 

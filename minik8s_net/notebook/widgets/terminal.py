@@ -9,7 +9,6 @@ from ...cluster import Cluster
 from .base import Face, Json, twin
 
 MOST = 60_000  # characters of one command's output; the browser keeps as many
-PIECE = 4096
 
 
 class Terminal(Face):
