@@ -1,26 +1,22 @@
 """Delay without netem: a relay on the cable between the fabric's bridge and a node's port.
 
-    br0 ── tap ── (this process, a queue each way) ── port of the node ── the node's eth0
+    br0 ── delay-1 ══ delay-1-far ── (this process, a queue each way) ── port of the node ── the node's eth0
 
-The port leaves the bridge, a tap device takes its place, and every frame is passed on after its time. Frames keep
-their virtio header, so that unsegmented and unchecksummed ones stay what they are. The tap goes with this process:
-for as long as no controller runs, the cable is cut.
+The port leaves the bridge, one end of a veth takes its place, and every frame is passed on after its time, from packet
+socket to packet socket. Frames keep their virtio header, so that unsegmented and unchecksummed ones stay what they are.
+For as long as no controller runs, the cable is cut. (A tap device would do the same with half the pieces, but its
+/dev/net/tun is root's alone on many machines.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import socket
-import struct
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..api.errors import StatusError
 from ..cni.wire import FABRIC_BRIDGE
-from ..kernel import requests, rtnetlink
+from ..kernel import requests, rtnetlink, sysctl
 from ..kernel.netlink import Socket
 from ..kernel.rtnetlink import Link
 from .catalogue import Json
@@ -30,7 +26,6 @@ from .record import Injected
 if TYPE_CHECKING:
     from ..boot.live import Live
 
-TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x0002, 0x1000, 0x4000
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 15, 23, 0x0003
 LARGEST = 70_000  # bytes: an unsegmented frame and its headers
 AT_ONCE = 256  # frames read before others get their turn
@@ -46,88 +41,99 @@ class Delay(Mechanism):
         return [f"link fabric link {parameters['node']}"]
 
     async def make(self, live: Live, fault: Injected) -> None:
-        port, tap = fault.parameters["node"], f"delay-{fault.number}"
+        port, plug = fault.parameters["node"], _plug(fault)
         relay = self._relays.get(fault.number)
         if relay is not None:
-            if await live.fabric.run(_stands, port, tap):
+            if await live.fabric.run(_stands, port, plug):
                 return
             relay.close()
-        ends = await live.fabric.run(_open, port, tap)
+        ends = await live.fabric.run(_open, port, plug)
         self._relays[fault.number] = Relay(*ends, int(fault.parameters["milliseconds"]) / 1000)
 
     async def undo(self, live: Live, fault: Injected) -> None:
         if relay := self._relays.pop(fault.number, None):
             relay.close()
+        await live.fabric.run(_unplug, _plug(fault))
+
+
+def _plug(fault: Injected) -> str:
+    return f"delay-{fault.number}"
 
 
 class Relay:
     """Two queues. Reads and writes never block; what does not fit is lost, as on any wire."""
 
-    def __init__(self, tap: int, port: socket.socket, seconds: float) -> None:
-        self._tap, self._port, self._seconds = tap, port, seconds
+    def __init__(self, plug: socket.socket, port: socket.socket, seconds: float) -> None:
+        self._ends, self._seconds = (plug, port), seconds
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        to_port: deque[tuple[float, bytes]] = deque()
-        to_tap: deque[tuple[float, bytes]] = deque()
-        self._loop.add_reader(tap, self._take, lambda: os.read(tap, LARGEST), to_port, port.send)
-        self._loop.add_reader(port, self._take, lambda: port.recv(LARGEST), to_tap, lambda f: os.write(tap, f))
+        for source, target in ((plug, port), (port, plug)):
+            queue: deque[tuple[float, bytes]] = deque()
+            self._loop.add_reader(source, self._take, source, queue, target)
 
     def close(self) -> None:
-        """The tap device goes with its descriptor."""
+        """Nothing is passed on from now on; what waits is lost."""
         self._closed = True
-        self._loop.remove_reader(self._tap)
-        self._loop.remove_reader(self._port)
-        os.close(self._tap)
-        self._port.close()
+        for end in self._ends:
+            self._loop.remove_reader(end)
+            end.close()
 
-    def _take(
-        self, read: Callable[[], bytes], queue: deque[tuple[float, bytes]], write: Callable[[bytes], int]
-    ) -> None:
+    def _take(self, source: socket.socket, queue: deque[tuple[float, bytes]], target: socket.socket) -> None:
         for _ in range(AT_ONCE):
             try:
-                frame = read()
+                frame = source.recv(LARGEST)
             except OSError:  # nothing more, or the port is down
                 return
             queue.append((self._loop.time() + self._seconds, frame))
             if len(queue) == 1:
-                self._loop.call_at(queue[0][0], self._give, queue, write)
+                self._loop.call_at(queue[0][0], self._give, queue, target)
 
-    def _give(self, queue: deque[tuple[float, bytes]], write: Callable[[bytes], int]) -> None:
+    def _give(self, queue: deque[tuple[float, bytes]], target: socket.socket) -> None:
         if self._closed:
             return
         while queue and queue[0][0] <= self._loop.time():
             try:
-                write(queue.popleft()[1])
+                target.send(queue.popleft()[1])
             except OSError:  # full, or down: this frame is lost
                 continue
         if queue:
-            self._loop.call_at(queue[0][0], self._give, queue, write)
+            self._loop.call_at(queue[0][0], self._give, queue, target)
 
 
 # -- in the fabric ---------------------------------------------------------------------------------------------------
-def _stands(port: str, tap: str) -> bool:
+def _stands(port: str, plug: str) -> bool:
     links = {link.name: link for link in rtnetlink.links()}
-    return tap in links and links[tap].master == FABRIC_BRIDGE and port in links and not links[port].master
+    return plug in links and links[plug].master == FABRIC_BRIDGE and port in links and not links[port].master
 
 
-def _open(port: str, tap: str) -> tuple[int, socket.socket]:
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        why = f"delay needs tap devices or netem, and this kernel has neither ({error.strerror}: {error.filename})"
-        raise StatusError(501, "NotImplemented", f"{why}; try: modprobe tun") from error
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", tap.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+def _open(port: str, plug: str) -> tuple[socket.socket, socket.socket]:
+    """Put the relay in; its two ends. A plug that a former controller left is made anew."""
+    far = f"{plug}-far"
+    with Socket() as netlink, open("/proc/thread-self/ns/net") as here:
+        mtu = next(link.mtu for link in rtnetlink.links(netlink) if link.name == port)
+        near = Link(plug, "veth", mtu=mtu, up=False)
+        netlink.burst([requests.del_link(plug), requests.new_link(near, 0, Link(far, mtu=mtu), here.fileno())])
+        sysctl.put(f"net/ipv4/conf/{far}/arp_ignore", 8)  # the relay's end is no host: it answers nobody
+        ends = _end(far), _end(port)
+        index = {link.name: link.index for link in rtnetlink.links(netlink)}
+        changes = [
+            requests.set_link(Link(far), index[far]),
+            requests.set_link(Link(port), index[port], 0),
+            requests.set_link(Link(plug), index[plug], index[FABRIC_BRIDGE]),
+        ]
+        netlink.burst(changes)
+    return ends
+
+
+def _end(name: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
     sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-    sock.bind((port, ETH_P_ALL))
+    sock.bind((name, ETH_P_ALL))
+    return sock
+
+
+def _unplug(plug: str) -> None:
     with Socket() as netlink:
-        links = {link.name: link for link in rtnetlink.links(netlink)}
-        bridge = links[FABRIC_BRIDGE].index
-        changes = [
-            requests.set_link(Link(port), links[port].index, 0),
-            requests.set_link(Link(tap, mtu=links[port].mtu), links[tap].index, bridge),
-        ]
-        netlink.burst(changes)
-    return fd, sock
+        netlink.burst([requests.del_link(plug)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +13,12 @@ import pytest
 
 from minik8s_net import Cluster
 from minik8s_net.api.errors import StatusError
+from minik8s_net.boot.record import Record
 from minik8s_net.faults.catalogue import CATALOGUE
 from minik8s_net.faults.mechanisms import mechanisms
+from tests.conftest import Home
 
-from .conftest import service
+from .conftest import NAME, service
 from .kernelstate import kernel_state, returns_to
 
 pytestmark = pytest.mark.cluster
@@ -119,6 +123,22 @@ def test_injected_fault_is_not_healed_and_its_neighbours_are(healthy: Cluster, e
     assert "10.244.3.0/24" not in healthy.shell("node-1", "ip route").stdout
     drift = healthy.api.verb("diff")["drift"]
     assert [(d["component"], d["place"], d["what"]) for d in drift] == [("route", "node-1", "route 10.244.3.0/24")]
+
+
+def test_delay_is_made_again_by_the_next_controller(
+    healthy: Cluster, home: Home, eventually: Callable[..., Any]
+) -> None:
+    """Its relay lives in the controller; what a killed one leaves in the fabric is neither in the way nor left over."""
+    before = kernel_state(healthy)
+    parameters, late = SYMPTOMS["delay"]
+    healthy.api.verb("fault-inject", name="delay", parameters=parameters)
+    eventually(lambda: late(healthy), 12)
+    os.kill(Record(home.state(NAME)).read()["controller"].pid, signal.SIGKILL)
+    home.minik8s("up", "--cluster", NAME, "-q")
+    eventually(lambda: late(healthy), 12)
+    healthy.api.verb("fault-clear", which="delay")
+    returns_to(healthy, before, 12)
+    assert not late(healthy)
 
 
 def test_refusals_name_what_is_wrong(healthy: Cluster) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from lightkube.resources.core_v1 import Node
 
 from ...boot.live import Live
+from ...cni.fabric import OUTSIDE_PORT
 from ...cni.pod import host_ifname
 from ...healing.drift import Drift, drift
 from ...kernel import nft, rtnetlink
@@ -137,20 +138,19 @@ def _of_rules(live: Live, path: Path, d: Drift, said: str) -> Cause | None:
 
 # -- rules of nobody's -----------------------------------------------------------------------------------------------
 async def _foreign(live: Live, path: Path, place: str) -> list[Cause]:
-    """Tables on devices and bridges that are none of ours, and tap devices on the fabric's bridge."""
+    """Tables on devices and bridges that are none of ours, and strangers among the ports of the fabric's bridge."""
     netns = live.fabric if place == "fabric" else live.nodes.agents(place).netns
-    rules, taps = await netns.run(_look)
+    rules, strangers, lonely = await netns.run(_look, {*live.nodes.names(), OUTSIDE_PORT})
     found = list(_of_tables(path, place, rules))
     if place == "fabric" and path.crosses:
-        for tap, ports in taps:
-            if any(port in path.nodes for port in ports):
-                said = f"every frame between {ports[0]} and br0 goes through {tap}, which holds it back"
-                found.append(Cause("delay", f"Node {ports[0]}", said, "minik8s shell fabric -- ip link; ping the node"))
+        for port in (port for port in lonely if strangers and port in path.nodes):
+            said = f"every frame between {port} and br0 goes through {strangers[0]}, which holds it back"
+            found.append(Cause("delay", f"Node {port}", said, "minik8s shell fabric -- ip link; ping the node"))
     return found
 
 
-def _look() -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """([(device or "", rule)], [(tap, ports of the fabric that are on no bridge)]) of this namespace."""
+def _look(hosts: set[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """([(device or "", rule)], ports of a bridge that are nobody's, ports of `hosts` that are on no bridge) here."""
     rules = []
     for family in ("netdev", "bridge"):
         for name in nft.tables(family):
@@ -161,9 +161,8 @@ def _look() -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
                 elif line.strip().endswith("drop") and not name.startswith("minik8s"):
                     rules.append((device, line.strip()))
     links = rtnetlink.links()
-    taps = [link.name for link in links if link.master and link.kind == "tun"]
-    lonely = [link.name for link in links if not link.master and link.name.startswith("node-")]
-    return rules, [(tap, lonely) for tap in taps]
+    strangers = [link.name for link in links if link.master and link.name not in hosts]
+    return rules, strangers, [link.name for link in links if not link.master and link.name in hosts]
 
 
 def _of_tables(path: Path, place: str, rules: list[tuple[str, str]]) -> Iterator[Cause]:
