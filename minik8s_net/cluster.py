@@ -11,6 +11,7 @@ needs the kernel (`shell`, `topology`'s links) needs a cluster of ours.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -42,16 +43,19 @@ if TYPE_CHECKING:
     from .observe.trace.model import Trace
 
 Json = dict[str, Any]
+_ONE = re.compile(r"([a-z.]+)/([a-z0-9-]+)")  # KIND/NAME; a manifest's file has a dot in its name
 
 
 class Cluster(Drawn):
     """A connection to one cluster. Raises StatusError when the API refuses, Unreachable when it does not answer."""
 
-    def __init__(self, kubeconfig: Path | None = None, context: str | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, kubeconfig: str | Path | None = None, context: str | None = None, name: str | None = None
+    ) -> None:
         """Prefer `Cluster.up` or `Cluster.connect`. `name` is set for clusters of ours."""
         self.name = name
-        self._kubeconfig, self._context = kubeconfig, context
-        self.api = Api.load(kubeconfig, context)
+        self._kubeconfig, self._context = Path(kubeconfig) if kubeconfig else None, context
+        self.api = Api.load(self._kubeconfig, context)
         self._client: lightkube.Client | None = None
         self._ends = False  # whether leaving a `with` ends the cluster: only if entering it made it
 
@@ -83,7 +87,7 @@ class Cluster(Drawn):
         if kubeconfig is None and context is None and (own := _only_running()):
             return cls(State.of(own).kubeconfig, name=own)
         ours = context.removeprefix("minik8s-") if context and context.startswith("minik8s-") else None
-        return cls(Path(kubeconfig) if kubeconfig else None, context, ours)
+        return cls(kubeconfig, context, ours)
 
     def down(self) -> None:
         """End it without a trace (a cluster of ours; a real one is not ours to end)."""
@@ -109,10 +113,12 @@ class Cluster(Drawn):
         return Objects(manifests.apply(self.api, _objects(source), namespace))
 
     def get(self, kind: str, name: str | None = None, namespace: str | None = None, **query: Any) -> Any:
-        """`get("pods")` -> list of objects, `get("pod", "web")` -> one; typed, as lightkube has them.
+        """`get("pods")` -> list of objects, `get("pod", "web")` or `get("pod/web")` -> one; typed, as lightkube's.
 
         namespace="*" lists all namespaces; labels="app=web" selects.
         """
+        kind, _, named = kind.partition("/")
+        name = name or named or None
         resource = self.api.resource(kind)
         where = None if namespace == "*" else namespace or self.api.namespace
         answer = self.api.request("GET", resource.path(where, name), query={"labelSelector": query.get("labels")})
@@ -125,7 +131,12 @@ class Cluster(Drawn):
         self, source: str | Path | Json | Iterable[Json], name: str | None = None, namespace: str | None = None,
         *, wait: float = 60.0,
     ) -> list[str]:  # fmt: skip
-        """`delete("pod", "web")`, or everything a manifest names. Waits up to `wait` seconds until it is gone."""
+        """`delete("pod", "web")`, `delete("pod/web")`, or everything a manifest names.
+
+        Waits up to `wait` seconds until it is gone.
+        """
+        if isinstance(source, str) and not name and (target := _ONE.fullmatch(source)) and not Path(source).exists():
+            source, name = target.groups()
         if isinstance(source, str) and name:
             path = self.api.resource(source).path(namespace or self.api.namespace, name)
             self.api.request("DELETE", path)
@@ -213,6 +224,10 @@ class Cluster(Drawn):
     def restore(self, name: str) -> Json:
         """Come back to a snapshot; returns once its pods run. What was done, and in how many seconds."""
         return dict(self.api.verb("snapshot-restore", name=name))
+
+    def export(self) -> Json:
+        """Objects, faults and seed as one document: `minik8s up --from FILE` makes the same cluster of it."""
+        return dict(self.api.verb("export"))
 
     def top(self) -> Json:
         """Packets and bytes per pod, Service and policy rule, from the kernel's counters."""

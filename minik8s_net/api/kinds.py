@@ -62,7 +62,7 @@ LIVE = frozenset(
      "replicationcontrollers", "secrets", "podtemplates", "serviceaccounts", "services", "nodes",
      "controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs", "leases",
      "endpointslices", "networkpolicies", "selfsubjectreviews", "tokenreviews", "localsubjectaccessreviews",
-     "selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "poddisruptionbudgets"]
+     "selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "poddisruptionbudgets", "cronjobs"]
 )  # fmt: skip
 # Kinds that are another's second face: stored as that one (`faces.py` converts).
 HOMES = {("autoscaling", "v1"): ("autoscaling", "v2"), ("events.k8s.io", "v1"): ("", "v1")}

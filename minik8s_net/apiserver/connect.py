@@ -18,7 +18,7 @@ from . import proxying
 from .execution import run
 from .kubelets import Kubelets, LogOptions
 from .registry import Registry
-from .target import Query, Target, method_not_allowed, not_served
+from .target import Query, Target, method_not_allowed
 
 Json = dict[str, Any]
 STREAMED = ("exec", "attach", "portforward")
@@ -45,12 +45,14 @@ class Connect:
             return await self._log(pod, query)
         container_of(pod, query.text("container"))
         _check_assigned(pod)
+        if target.subresource != "exec":
+            raise not_built(target.subresource)
         raise bad_request("Upgrade request required: this server streams over WebSocket (v5.channel.k8s.io)")
 
     async def websocket(self, socket: WebSocket, target: Target, query: Query) -> None:
         """Raises StatusError while the request can still be refused in HTTP."""
-        if target.subresource not in ("exec",):
-            raise not_served()
+        if target.subresource != "exec":
+            raise not_built(target.subresource)
         pod = self.registry.read(target.kind, target.namespace, target.name)
         container = container_of(pod, query.text("container"))
         _check_assigned(pod)
@@ -77,6 +79,15 @@ class Connect:
         except StopAsyncIteration:
             return PlainTextResponse("")
         return StreamingResponse(_joined(first, chunks), media_type="text/plain")
+
+
+def not_built(subresource: str) -> StatusError:
+    """What kubectl attach, run -it, debug -it and port-forward are told."""
+    instead = {
+        "attach": "attach is not built here; use: kubectl exec -it POD -- sh",
+        "portforward": "port-forward is not built here; use: kubectl proxy, or minik8s shell outside -- curl …",
+    }
+    return StatusError(501, "NotImplemented", instead[subresource])
 
 
 def container_of(pod: Version, asked: str) -> str:

@@ -133,7 +133,9 @@ def _read(path: Path) -> Json:
     except FileNotFoundError:
         return {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not a kubeconfig: {error}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{path}: not a kubeconfig: {where}{problem}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: not a kubeconfig: expected a map, found {type(config).__name__}")
     return config

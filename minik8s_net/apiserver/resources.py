@@ -51,8 +51,9 @@ class Resources:
 
     async def answer(self, request: Request, target: Target, query: Query) -> Response:
         """The response to a request about stored objects. Raises StatusError."""
-        if not target.kind.storable or target.subresource not in SUBRESOURCES:
-            raise not_served() if target.kind.storable else method_not_allowed()
+        stored = target.kind.storable or ("list" in target.kind.verbs and request.method == "GET")  # componentstatuses
+        if not stored or target.subresource not in SUBRESOURCES:
+            raise not_served() if stored else method_not_allowed()
         verbs: dict[tuple[str, bool], Callable[..., Response | Awaitable[Response]]] = {
             ("GET", True): self.get,
             ("GET", False): self.list,

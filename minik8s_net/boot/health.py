@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from ..api.errors import StatusError
 from ..client.http import Api, Unreachable
+from ..config import ClusterConfig
 from ..state import State, typed
 from .record import Record
 
@@ -28,20 +30,30 @@ def health(cluster: str) -> list[Part]:
     if not state.config.exists():
         return [Part("cluster", False, 0, f'there is no cluster "{cluster}"; start it with: {typed("up", cluster)}')]
     record = Record(state).read()
+    again = f"start it again with: {typed('up', cluster)}"
+    if (supervisor := record.get("supervisor")) and supervisor.alive() and _heals(state):
+        again = "its supervisor is starting it again"
     parts = []
     for name in PROCESSES:
         process = record.get(name)
         alive = process is not None and process.alive()
-        detail = "running" if alive else f"not running; start it again with: {typed('up', cluster)}"
+        detail = "running" if alive else f"not running; {again}"
         parts.append(Part(name, alive, process.pid if process else 0, detail))
     return parts + _by_api(state)
+
+
+def _heals(state: State) -> bool:
+    heal: bool = ClusterConfig.from_dict(json.loads(state.config.read_text())).heal
+    return heal
 
 
 def _by_api(state: State) -> list[Part]:
     try:
         api = Api.load(state.kubeconfig)
         api.request("GET", "/readyz")
-    except (Unreachable, StatusError, OSError) as error:
+    except Unreachable as error:
+        return [Part("apiserver", False, 0, str(error).partition(";")[0])]  # without "see: minik8s status"
+    except (StatusError, OSError) as error:
         return [Part("apiserver", False, 0, str(error))]
     parts = [Part("apiserver", True, 0, f"https://{api.connection.host}:{api.connection.port}")]
     for node in api.request("GET", "/api/v1/nodes")["items"]:

@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import ClusterConfig
+from ..config import ClusterConfig, ConfigError
 from ..state import State, home, typed
 from .record import Process, Record, locked
 
 START_PATIENCE = 60.0  # seconds; a machine ten times slower than a laptop still makes it
 POLL = 0.005
+PUBLISHED = "published"  # holds the path of the kubeconfig that got our context
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide iptables from ordinary users
 
 
@@ -69,27 +70,26 @@ def up(
         try:
             _ensure_supervisor(config, state, record)
             _await_ready(state, record, progress)
-        except BaseException:
+        except BaseException as error:
             if not resumed:
                 _end(state)
                 _remove_folder(state)
+                error.add_note(f"nothing is left of it, start again with: {typed('up', config.name)}")
             raise
     if publish:
         _publish_context(state, config, progress)
     return Started(config, time.monotonic() - began, resumed, running=False)
 
 
-def down(name: str) -> bool:
-    """End a cluster without a trace. False if there was none."""
+def down(name: str, tell: Callable[[str], None] = lambda _: None) -> bool:
+    """End a cluster without a trace. False if there was none. `tell` hears what could not be put in order."""
     state = State.of(name)
     try:
         with locked(state.root / "lifecycle.lock", patience=START_PATIENCE):  # an `up` under way ends first
             _end(state)
     except FileNotFoundError:  # there is none, or the `up` that we waited for has cleaned up
         return False
-    from ..apiserver.kubeconfig import remove_context
-
-    remove_context(name)
+    _withdraw_context(state, name, tell)
     _remove_folder(state)
     return True
 
@@ -259,12 +259,28 @@ def _tail(path: Path, lines: int = 12) -> str:
 
 
 def _publish_context(state: State, config: ClusterConfig, progress: Callable[[str], None]) -> None:
-    from ..apiserver.kubeconfig import add_context
+    from ..apiserver.kubeconfig import add_context, user_kubeconfig
 
+    users = user_kubeconfig().resolve()
     try:
-        add_context(config.name, state.kubeconfig)
-    except OSError as error:
-        progress(f"(kubectl's own configuration can't be written, {error}; use KUBECONFIG={state.kubeconfig})")
+        add_context(config.name, state.kubeconfig, users)
+        (state.root / PUBLISHED).write_text(str(users))
+    except (OSError, ConfigError) as error:
+        progress(f"(kubectl's own configuration is left alone: {error}; use KUBECONFIG={state.kubeconfig})")
+
+
+def _withdraw_context(state: State, name: str, tell: Callable[[str], None]) -> None:
+    """From the file that `up` wrote to, which need not be the one that $KUBECONFIG names now."""
+    from ..apiserver.kubeconfig import remove_context
+
+    published = state.root / PUBLISHED
+    if not published.exists():
+        return
+    users = Path(published.read_text())
+    try:
+        remove_context(name, users)
+    except (OSError, ConfigError) as error:
+        tell(f"warning: the context minik8s-{name} stays in kubectl's configuration: {error}")
 
 
 def _end(state: State) -> None:
@@ -286,7 +302,11 @@ def _end(state: State) -> None:
 
 
 def _remove_folder(state: State) -> None:
-    shutil.rmtree(state.root, ignore_errors=False)
+    while state.root.exists():
+        try:
+            shutil.rmtree(state.root)
+        except FileNotFoundError:  # another `down` is at it too
+            continue
     for parent in (home(), *home().parents):  # ours only as long as they are empty and below the user's own folders
         if parent.name not in {"minik8s", f"minik8s-{os.getuid()}"}:
             break

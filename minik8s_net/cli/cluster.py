@@ -26,15 +26,15 @@ def up(args: argparse.Namespace) -> int:
     if exported is not None:
         config = ClusterConfig.from_dict({**exported["config"], **given, "name": args.cluster})
     elif args.config:
-        given["name"] = args.cluster
-        config = ClusterConfig.from_file(Path(args.config), **given)
+        named = {"name": args.chosen} if args.chosen else {}  # else the file's own name holds
+        config = ClusterConfig.from_file(Path(args.config), **given, **named)
     else:
         stored = lifecycle.stored_config(args.cluster)
         base = stored.to_dict() if stored else {"name": args.cluster}
         config = ClusterConfig.from_dict({**base, **given})
     progress = output.Progress(enabled=not args.quiet)
     with progress:
-        done = lifecycle.up(config, progress.step, explicit=bool(given) or exported is not None)
+        done = lifecycle.up(config, progress.step, explicit=bool(given or args.config or exported))
         if exported is not None:
             Api.load(State.of(args.cluster).kubeconfig).verb("import", document=exported)
             progress.step(f"objects and faults of {args.from_file}")
@@ -70,7 +70,7 @@ def down(args: argparse.Namespace) -> int:
     names = lifecycle.clusters() if args.all else [args.cluster]
     for name in names:
         kept = len(list((State.of(name).root / "snapshots").glob("*"))) if State.of(name).root.is_dir() else 0
-        if lifecycle.down(name):
+        if lifecycle.down(name, lambda said: print(said, file=sys.stderr)):
             also = f", its {kept} snapshot(s) too (`minik8s export` keeps what should last)" if kept else ""
             print(f'Cluster "{name}" is gone, without a trace{also}.')
         else:

@@ -28,12 +28,16 @@ def run(argv: list[str] | None = None) -> None:
     """Parse, do, and end the process with the command's exit status."""
     head, tail = _split(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(head)
+    args.chosen = args.cluster or os.environ.get("MINIK8S_CLUSTER")  # None: nobody named one
+    args.cluster = args.chosen or "minik8s"
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows ASCII only
     if tail:
         args.argv = [*getattr(args, "argv", []), *tail]
     try:
         status = _load(args.do)(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         status = 130
     except BrokenPipeError:  # `minik8s get pods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -90,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--cluster",
         metavar="NAME",
-        default=os.environ.get("MINIK8S_CLUSTER", "minik8s"),
         help="which cluster (default: $MINIK8S_CLUSTER, else minik8s)",
     )
 
@@ -117,7 +120,7 @@ def _cluster_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     up.add_argument("--config", metavar="FILE", help="a YAML file of settings")
     up.add_argument("--cni", metavar="MODE", help="how nodes are wired: host-gw (default) or vxlan")
     up.add_argument("--proxy-mode", metavar="MODE", help="how Services are made: iptables (default) or nftables")
-    up.add_argument("--runtime", metavar="KIND", help="what runs containers: process (default) or docker")
+    up.add_argument("--runtime", metavar="KIND", help="what runs containers: process (docker is not built yet)")
     up.add_argument("--from", dest="from_file", metavar="FILE", help="as `minik8s export FILE` wrote it")
     up.add_argument("--no-heal", action="store_true", help="leave what breaks broken")
     up.add_argument("-q", "--quiet", action="store_true", help="no progress")

@@ -71,22 +71,19 @@ def get(args: argparse.Namespace) -> int:
     if not args.what:
         raise UsageError("which kind? e.g. minik8s get pods; what there is: minik8s get --kinds")
     targets = list(_targets(api, args.what))
-    several = len({resource.kind for resource, _ in targets}) > 1
+    if args.output not in ("json", "yaml", "name"):
+        _tables(api, targets, args)
+        return 0
     found: list[Json] = []
     for resource, name in targets:
-        namespace = None if args.all_namespaces else args.namespace or api.namespace
-        path = resource.path(namespace, name)
-        if args.output in ("json", "yaml", "name"):
-            answer = api.request("GET", path, query={"labelSelector": args.selector})
-            items = answer["items"] if not name else [answer]
-            api_version, kind = resource.api_version, resource.kind
-            found += [{"apiVersion": api_version, "kind": kind, **_unmanaged(item)} for item in items]
-        else:
-            _print_table(api, resource, path, args, several, show_namespace=args.all_namespaces, named=bool(name))
+        answer = api.request("GET", _path(api, resource, name, args), query={"labelSelector": args.selector})
+        items = answer["items"] if not name else [answer]
+        api_version, kind = resource.api_version, resource.kind
+        found += [{"apiVersion": api_version, "kind": kind, **_unmanaged(item)} for item in items]
     if args.output == "name":
         print("\n".join(f"{api.resource_of(o['apiVersion'], o['kind']).qualified}/{o['metadata']['name']}"
                         for o in found))  # fmt: skip
-    elif args.output in ("json", "yaml"):
+    else:
         _dump(found, args.output, single=len(targets) == 1 and targets[0][1] is not None)
     return 0
 
@@ -98,21 +95,26 @@ def _unmanaged(obj: Json) -> Json:
 
 def describe(args: argparse.Namespace) -> int:
     """An object as YAML, then its events."""
+    from datetime import UTC, datetime
+
     import yaml
 
-    api = connect(args)
+    from ..api.times import age
+
+    api, now = connect(args), datetime.now(UTC)
     for resource, name in _targets(api, args.what):
         if not name:
             raise UsageError("describe which one? e.g. minik8s describe pod web")
         namespace = args.namespace or api.namespace
         obj = _unmanaged(api.request("GET", resource.path(namespace, name)))
         print(yaml.safe_dump(obj, sort_keys=False, allow_unicode=True), end="")
-        selector = f"involvedObject.name={name},involvedObject.kind={resource.kind}"
+        selector = f"involvedObject.uid={obj['metadata']['uid']}"  # not those of an earlier one of that name
         where = api.resource("events").path(namespace if resource.namespaced else None)
         events = api.request("GET", where, query={"fieldSelector": selector})["items"]
         print("Events:" if events else "Events: <none>")
         for event in sorted(events, key=lambda e: str(e.get("lastTimestamp") or e["metadata"]["creationTimestamp"])):
-            print(f"  {event['type']:8} {event['reason']:18} {event['message']}")
+            at = event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
+            print(f"  {age(at, now):>6}  {event['type']:8} {event['reason']:18} {event['message']}")
     return 0
 
 
@@ -211,45 +213,60 @@ def _targets(api: Api, words: list[str]) -> Iterator[tuple[Resource, str | None]
         yield from ((resource, name) for name in names or (None,))
 
 
-def _print_table(
-    api: Api,
-    resource: Resource,
-    path: str,
-    args: argparse.Namespace,
-    several: bool,
-    *,
-    show_namespace: bool,
-    named: bool,
-) -> None:
-    answer = api.request("GET", path, query={"labelSelector": args.selector}, accept=TABLE)
-    rows = answer.get("rows") or []
-    wide = args.output == "wide"
-    columns = [i for i, c in enumerate(answer["columnDefinitions"]) if wide or not c.get("priority")]
-    spaces = show_namespace and resource.namespaced
-    header = [*(["NAMESPACE"] if spaces else []), *(answer["columnDefinitions"][i]["name"].upper() for i in columns)]
+def _path(api: Api, resource: Resource, name: str | None, args: argparse.Namespace) -> str:
+    return resource.path(None if args.all_namespaces else args.namespace or api.namespace, name)
 
-    def line(row: Json) -> list[str]:
-        cells = ["<none>" if row["cells"][i] is None else str(row["cells"][i]) for i in columns]
-        if several:
-            cells[0] = f"{resource.qualified}/{cells[0]}"
-        return [*([row["object"]["metadata"]["namespace"]] if spaces else []), *cells]
 
+def _tables(api: Api, targets: list[tuple[Resource, str | None]], args: argparse.Namespace) -> None:
+    """A table a kind, as the server makes them; then the changes, if they are to be followed."""
+    names: dict[Resource, list[str | None]] = {}
+    for resource, name in targets:
+        names.setdefault(resource, []).append(name)
+    for resource, wanted in names.items():
+        asked = {"labelSelector": args.selector}
+        answers = [api.request("GET", _path(api, resource, n, args), query=asked, accept=TABLE) for n in wanted]
+        _print_table(api, resource, answers, args, several=len(names) > 1)
+        if args.watch:
+            _follow(api, resource, wanted[0], answers[0], args, several=len(names) > 1)
+
+
+def _print_table(api: Api, resource: Resource, answers: list[Json], args: argparse.Namespace, *, several: bool) -> None:
+    rows = [_line(resource, answer, row, args, several) for answer in answers for row in answer.get("rows") or []]
     if rows:
-        output.table(header, [line(row) for row in rows])
+        spaces = ["NAMESPACE"] if args.all_namespaces and resource.namespaced else []
+        definitions = answers[0]["columnDefinitions"]
+        output.table([*spaces, *(definitions[i]["name"].upper() for i in _columns(answers[0], args))], rows)
         if several:
             print()
     elif not several:
-        where = "" if show_namespace or not resource.namespaced else f" in {args.namespace or api.namespace} namespace"
+        everywhere = args.all_namespaces or not resource.namespaced
+        where = "" if everywhere else f" in {args.namespace or api.namespace} namespace"
         print(f"No resources found{where}.", file=sys.stderr)
-    if args.watch:
-        version = answer["metadata"].get("resourceVersion")
-        field = f"metadata.name={path.rsplit('/', 1)[1]}" if named else None
-        listed = path.rsplit("/", 1)[0] if named else path
-        query = {"resourceVersion": version, "labelSelector": args.selector, "fieldSelector": field}
-        for event in api.watch(listed, query):
-            meta = event["object"]["metadata"]
-            shown = api.request("GET", resource.path(meta.get("namespace"), meta["name"]), accept=TABLE)
-            output.table(line(shown["rows"][0]), [])
+
+
+def _columns(answer: Json, args: argparse.Namespace) -> list[int]:
+    wide = args.output == "wide"
+    return [i for i, c in enumerate(answer["columnDefinitions"]) if wide or not c.get("priority")]
+
+
+def _line(resource: Resource, answer: Json, row: Json, args: argparse.Namespace, several: bool) -> list[str]:
+    cells = ["<none>" if row["cells"][i] is None else str(row["cells"][i]) for i in _columns(answer, args)]
+    if several:
+        cells[0] = f"{resource.qualified}/{cells[0]}"
+    spaces = args.all_namespaces and resource.namespaced
+    return [*([row["object"]["metadata"]["namespace"]] if spaces else []), *cells]
+
+
+def _follow(
+    api: Api, resource: Resource, name: str | None, answer: Json, args: argparse.Namespace, *, several: bool
+) -> None:
+    field = f"metadata.name={name}" if name else None
+    version = answer["metadata"].get("resourceVersion")
+    query = {"resourceVersion": version, "labelSelector": args.selector, "fieldSelector": field}
+    for event in api.watch(_path(api, resource, None, args), query):
+        meta = event["object"]["metadata"]
+        shown = api.request("GET", resource.path(meta.get("namespace"), meta["name"]), accept=TABLE)
+        output.table(_line(resource, shown, shown["rows"][0], args, several), [])
 
 
 def _dump(found: list[Json], form: str, single: bool) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..api.errors import StatusError
+
 if TYPE_CHECKING:
     from ..boot.live import Live
 
@@ -81,5 +83,11 @@ async def name_drift(live: Live) -> list[Drift]:
 
 
 async def verb(live: Live, asked: Json) -> Json:
-    """The verb `diff`: {"place": NAME or missing} -> {"drift": [...]}."""
-    return {"drift": [each.to_dict() for each in await drift(live, place=asked.get("place"))]}
+    """The verb `diff`: {"place": NAME or missing} -> {"drift": [...]}. Raises StatusError for a place that is none."""
+    from .places import places
+
+    place = asked.get("place")
+    if place and place not in (known := [one.name for one in places(live)]):
+        shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
+        raise StatusError(404, "NotFound", f"there is no place {place!r}; there are: {shown}")
+    return {"drift": [each.to_dict() for each in await drift(live, place=place)]}

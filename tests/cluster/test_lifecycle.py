@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,64 @@ def test_kubectl_uses_the_context_and_gets_its_own_back(fresh_home: Home) -> Non
     assert fresh_home.state("one").kubeconfig.stat().st_mode & 0o777 == 0o600
     fresh_home.minik8s("down", "--cluster", "one")
     assert fresh_home.kubectl("config", "current-context").stdout.strip() == "mine"
+
+
+def test_settings_from_a_file_and_their_name(fresh_home: Home) -> None:
+    file = fresh_home.path / "small.yaml"
+    file.write_text("{name: small, nodes: 1}")
+    assert '"small" is up: 1 nodes' in fresh_home.minik8s("up", "--config", str(file)).stdout
+    other = fresh_home.minik8s("up", "--config", str(file), "--cluster", "other").stdout
+    assert '"other" is up: 1 nodes' in other
+    file.write_text("{name: small, nodes: 2}")
+    refused = fresh_home.minik8s("up", "--config", str(file), check=False)
+    assert refused.returncode == 1 and "already exists with nodes=1" in refused.stderr
+
+
+def test_a_damaged_kubectl_configuration_is_left_alone(fresh_home: Home) -> None:
+    """Its owner is told, and the cluster comes up and goes all the same."""
+    config = fresh_home.path / ".kube" / "config"
+    config.parent.mkdir()
+    config.write_text("{{{")
+    up = fresh_home.minik8s("up", "--cluster", "one", "--nodes", "1")
+    assert "line 1: " in up.stderr and f"use KUBECONFIG={fresh_home.state('one').kubeconfig}" in up.stderr
+    fresh_home.minik8s("down", "--cluster", "one")
+    assert fresh_home.json("list") == [] and config.read_text() == "{{{"
+
+
+def test_down_withdraws_the_context_from_where_up_wrote_it(fresh_home: Home) -> None:
+    elsewhere = fresh_home.path / "elsewhere"
+    up = subprocess.run(
+        fresh_home.command("up", "--cluster", "one", "--nodes", "1"),
+        env={**fresh_home.env, "KUBECONFIG": str(elsewhere)},
+        capture_output=True,
+        check=True,
+    )
+    assert b"context minik8s-one" in up.stdout and "minik8s-one" in elsewhere.read_text()
+    fresh_home.minik8s("down", "--cluster", "one")
+    assert not elsewhere.exists()
+
+
+def test_two_downs_at_once_both_succeed(fresh_home: Home) -> None:
+    fresh_home.minik8s("up", "--cluster", "one", "--nodes", "1")
+    downs = [
+        subprocess.Popen(fresh_home.command("down", "--cluster", "one"), env=fresh_home.env, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [(down.communicate(timeout=30)[1], down.returncode) for down in downs] == [(b"", 0), (b"", 0)]
+    assert fresh_home.json("list") == []
+
+
+def test_an_interrupted_up_leaves_nothing_and_says_so(fresh_home: Home) -> None:
+    up = subprocess.Popen(
+        fresh_home.command("up", "--cluster", "one"), env=fresh_home.env, stderr=subprocess.PIPE, text=True
+    )
+    assert up.stderr is not None
+    up.stderr.readline()  # the first step is done
+    up.send_signal(signal.SIGINT)
+    said = up.stderr.read()
+    up.stderr.close()
+    assert up.wait(30) == 130 and "interrupted; nothing is left of it, start again with: minik8s up" in said
+    assert fresh_home.json("list") == []
 
 
 def test_traffic_and_objects_survive_a_killed_controller(fresh_home: Home, eventually: Callable[..., Any]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from minik8s_net import Cluster
+from minik8s_net.api.errors import StatusError
+from minik8s_net.client.kubeconfig import KubeconfigError
 from minik8s_net.client.wait import A_WEEK, check_condition, seconds
 from tests.conftest import Home
 
@@ -64,6 +68,54 @@ def test_wait_and_exec_say_what_is_wrong(trio: Home, kubectl: Kubectl) -> None:
     shell = trio.minik8s("shell", "--cluster", NAME, "node-1", "--", "nonsense", check=False)
     assert (shell.returncode, shell.stderr) == (127, "nonsense: command not found\n")
     kubectl("delete", "pod", "box", "--force", "--grace-period=0")
+
+
+@pytest.mark.cluster
+def test_several_by_name_are_one_table_and_events_are_of_this_object(trio: Home, kubectl: Kubectl) -> None:
+    space = kubectl.namespace
+    for _ in range(2):  # the second of that name has events of its own
+        kubectl("delete", "pod", "box", "--force", "--grace-period=0", "--ignore-not-found")
+        kubectl("run", "box", "--image=busybox", "--", "sleep", "600")
+        kubectl("wait", "--for=condition=Ready", "pod/box")
+    uid = kubectl.path("pod box", ".metadata.uid")
+    kubectl("create", "configmap", "a")
+    kubectl("create", "configmap", "b")
+    code, out, _ = run(trio, space, "get", "cm", "a", "b")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["NAME", "a", "b"]
+    described = run(trio, space, "describe", "pod", "box")[1]
+    assert uid in described and described.count(" Scheduled ") == 1
+    assert re.search(r"^ +\d+s  Normal   Started ", described, re.M)
+    kubectl("delete", "pod", "box", "--force", "--grace-period=0")
+
+
+@pytest.mark.cluster
+def test_what_is_not_there_says_so(trio: Home, kubectl: Kubectl) -> None:
+    diff = trio.minik8s("diff", "--cluster", NAME, "node-9", check=False)
+    assert diff.returncode == 1 and "no place 'node-9'; there are: fabric, outside, node-1" in diff.stderr
+    assert "No resources found" in kubectl.run("get", "componentstatuses").stderr
+    kubectl("run", "web", "--image=nginx")
+    kubectl("wait", "--for=condition=Ready", "pod/web")
+    assert "kubectl exec -it POD -- sh" in kubectl("attach", "web", code=1)
+    assert "port-forward is not built here" in kubectl("port-forward", "pod/web", "0:80", code=1)
+    warned = kubectl.run("create", "cronjob", "tick", "--image=busybox", "--schedule=0 0 1 1 *", "--", "true")
+    assert warned.returncode == 0 and warned.stderr == ""
+
+
+@pytest.mark.cluster
+def test_python_takes_kind_and_name_as_one_word(trio: Home, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "a")
+    cluster, space = trio.cluster(NAME), kubectl.namespace
+    assert cluster.get("cm/a", namespace=space).metadata.name == "a"
+    assert f"configmaps/{space}/a" in {f"configmaps/{m['namespace']}/{m['name']}" for m in _exported(cluster)}
+    cluster.delete("configmap/a", namespace=space)
+    with pytest.raises(StatusError, match="not found"):
+        cluster.get("cm", "a", namespace=space)
+    with pytest.raises(KubeconfigError, match="no kubeconfig at nowhere"):
+        Cluster("nowhere")
+
+
+def _exported(cluster: Cluster) -> list[dict[str, str]]:
+    return [obj["metadata"] for obj in cluster.export()["objects"] if obj["kind"] == "ConfigMap"]
 
 
 def test_durations_and_conditions(tmp_path: Path) -> None:
