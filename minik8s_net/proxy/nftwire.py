@@ -18,6 +18,7 @@ from ipaddress import IPv4Network
 from ..kernel import nftnl
 from ..kernel.netlink import attr, nest, text
 from ..kernel.nftnl import Message, be32
+from .nftables import BASE
 from .rules import Difference, Entry
 
 TABLE = "kube-proxy"
@@ -29,7 +30,7 @@ _serial = itertools.count(1)
 
 def sayable(d: Difference) -> bool:
     """Whether `units` can say it."""
-    if any(kind != "chain" for kind, _ in (*d.write, *d.delete)) or ("chain", "services") in (*d.write, *d.delete):
+    if any(place in BASE or place[0] != "chain" for place in (*d.write, *d.delete)):
         return False
     return not any(sentence.startswith("ip saddr != {") for body in d.write.values() for sentence in body)
 
