@@ -169,6 +169,24 @@ def test_a_restarted_proxier_adopts_every_table_as_it_is(crowded: World) -> None
     run(crowded, test)
 
 
+def test_a_stopped_proxier_tells_what_it_lacks_and_catches_up(crowded: World) -> None:
+    async def test(w: World) -> None:
+        await w.put(*objects(1, 2, 3, 4, 5, 6))
+        proxier = w.proxiers[0]
+        await proxier.halt()
+        w.objects.drop(Service, "s1")
+        w.objects.put(*objects(7, 8))
+        found = await proxier.differences()  # asked, it already knows where they would be: but nothing is there
+        assert {"default/s7", "default/s8"} <= found.keys() and tables(w) == ["kube-proxy", "kube-proxy-2"]
+        proxier.go_on()
+        await w.settle()
+        assert await proxier.differences() == {}
+        assert tables(w) == ["kube-proxy", "kube-proxy-2", "kube-proxy-3"]
+        everybody_is_reached(w, 2, 3, 4, 5, 6, 7, 8)
+
+    run(crowded, test)
+
+
 def test_the_other_mode_takes_out_further_tables_even_without_the_first(crowded: World) -> None:
     async def test(w: World) -> None:
         await w.put(*objects(*ALL))
