@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..proxy.rules import Difference
+from ..proxy.nfttables import where
+from ..proxy.rules import Difference, Entry
 from .catalogue import Json
 from .mechanism import Mechanism
 from .record import Injected
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from ..boot.live import Live
 
 SERVICE_JUMPS = (("nat", "KUBE-SERVICES"), ("service-ips",))  # where a Service's own address is looked up
+
+
+def _is_jump(entry: Entry) -> bool:
+    return entry[:2] in SERVICE_JUMPS or (where(entry[0])[1],) in SERVICE_JUMPS
 
 
 class ProxyStopped(Mechanism):
@@ -41,6 +46,6 @@ class RuleMissing(Mechanism):
         service(live, name)
         gone = (await proxier.differences()).get(name)
         missing = set(gone.add) if gone else set()
-        entries = [e for e in proxier.entries_of(name) if e[:1] in SERVICE_JUMPS or e[:2] in SERVICE_JUMPS]
+        entries = [e for e in proxier.entries_of(name) if _is_jump(e)]
         if there := [entry for entry in entries if entry not in missing]:
             await proxier.mend([Difference({}, [], there, [])])

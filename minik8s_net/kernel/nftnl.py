@@ -13,15 +13,17 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 
-from .netlink import APPEND, CREATE, NETFILTER, REQUEST, NetlinkError, attr, attributes, nest, text
+from .netlink import APPEND, CREATE, NETFILTER, REQUEST, NetlinkError, attr, attributes, nest, string, text
 from .nfnetlink import NFTABLES, connect, header, request
 
 NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, DELRULE, NEWSET, DELSET, NEWELEMENT, DELELEMENT = 3, 4, 5, 6, 8, 9, 11, 12, 14
-GETTABLE, DELTABLE = 1, 2
+NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2
 ANONYMOUS_MAP = 0x1 | 0x2 | 0x8  # anonymous, constant, map
 DROP, JUMP, GOTO, RETURN = 0, -3, -4, -5
 _BEGIN, _END = 16, 17
 _INTEGER, _VERDICT = 4, 0xFFFFFF00  # types of keys and values
+_KEYS = {"ipv4_addr": 7, "inet_proto": 12, "inet_service": 13}  # nft's own numbers: of a compound key, six bits each
+_HOOKS = {"prerouting": 0, "output": 3}
 _HOST_ORDER = b"\x00\x04" + struct.pack("=I", 1)  # userdata by which nft knows how to print a key
 _HEADER = struct.Struct("=IHHII")
 _SNDBUFFORCE, _LARGEST = 32, 4 << 20
@@ -39,9 +41,20 @@ def be32(kind: int, value: int) -> bytes:
 _INTEGER_TO_VERDICT = be32(3, ANONYMOUS_MAP) + be32(4, _INTEGER) + be32(5, 4) + be32(6, _VERDICT) + be32(7, 0)
 
 
+def new_table(table: str, comment: str) -> Message:
+    """Make a table."""
+    return NEWTABLE, CREATE, text(1, table) + attr(6, comment_data(comment))
+
+
 def new_chain(table: str, name: str) -> Message:
     """Make a chain (no hook)."""
     return NEWCHAIN, CREATE, text(1, table) + text(3, name)
+
+
+def new_nat_chain(table: str, name: str, hook: str, priority: int) -> Message:
+    """Make a chain that translates, of policy accept."""
+    hooked = nest(4, be32(1, _HOOKS[hook]), be32(2, priority))
+    return NEWCHAIN, CREATE, text(1, table) + text(3, name) + text(7, "nat") + be32(5, 1) + hooked
 
 
 def delete_table(table: str) -> Message:
@@ -68,6 +81,18 @@ def add_rule(table: str, chain: str, expressions: Iterable[bytes], comment: str 
 @functools.lru_cache(64)
 def _place(table: str, name: str) -> bytes:
     return text(1, table) + text(2, name)
+
+
+def new_set(
+    table: str, name: str, keys: Sequence[str], number: int, comment: str, *, verdicts: bool = False
+) -> Message:
+    """Make a set, or a map to verdicts. Each part of a compound key takes four bytes."""
+    kind = functools.reduce(lambda so_far, key: so_far << 6 | _KEYS[key], keys, 0)
+    body = be32(3, 0x8 if verdicts else 0) + be32(4, kind) + be32(5, 4 * len(keys))
+    body += be32(6, _VERDICT) + be32(7, 0) if verdicts else b""
+    order = b"\x00\x04" + struct.pack("=I", 0 if len(keys) > 1 else 2)  # 2: network byte order
+    told = attr(13, order + bytes((7, len(comment) + 1)) + comment.encode() + b"\0")
+    return NEWSET, CREATE, _place(table, name) + body + be32(10, number) + told
 
 
 def new_anonymous_map(table: str, name: str, number: int, size: int) -> Message:
@@ -171,13 +196,19 @@ def _words(messages: Sequence[Message], number: int) -> str:
     return f"nf_tables message {kind} ({' '.join(names)}), {number} of {len(messages)}"
 
 
-def exists(table: str, chain: str = "") -> bool:
-    """Whether there is such a table (of family ip), or such a chain in it."""
-    kind = GETCHAIN if chain else GETTABLE
-    body = text(1, table) + (text(3, chain) if chain else b"")
+def tables() -> list[str]:
+    """The names of all tables of family ip."""
+    with connect() as sock:
+        found = [attributes(body, 4) for _, body in sock.dump(NFTABLES << 8 | GETTABLE, header(), "tables")]
+    return [string(a.get(1)) for a in found]
+
+
+def exists(table: str, chain: str) -> bool:
+    """Whether there is such a chain in a table of family ip."""
+    body = text(1, table) + text(3, chain)
     with connect() as sock:
         try:
-            sock.burst([request(NFTABLES, kind, body, f"look for table {table}")])
+            sock.burst([request(NFTABLES, GETCHAIN, body, f"look for chain {chain}")])
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from ..kernel import iptables as kernel_iptables
 from ..kernel import nftnl
-from . import iptables, nftables, nftwire
+from . import iptables, nftables, nfttables, nftwire
 from .model import Node, ServicePort
 from .pieces import in_order, pieces
 from .rules import Difference, Rules
@@ -17,9 +17,13 @@ PIECE_BYTES = 1_000_000  # for messages of our own
 
 
 class Backend(Protocol):
-    def base(self, node: Node) -> Rules: ...
+    def base(self, node: Node) -> Rules:
+        """What serves all Services that were `placed`."""
 
     def render(self, ports: Iterable[ServicePort], node: Node) -> Rules: ...
+
+    def placed(self, rendered: Mapping[str, Rules], found: Rules | None = None) -> dict[str, Rules]:
+        """What was rendered for each Service, where it has its place; `found` in the kernel, it stays there."""
 
     def delta(self, have: Rules, want: Rules) -> Difference: ...
 
@@ -43,6 +47,9 @@ class Iptables:
     def render(self, ports: Iterable[ServicePort], node: Node) -> Rules:
         return iptables.render(ports, node)
 
+    def placed(self, rendered: Mapping[str, Rules], found: Rules | None = None) -> dict[str, Rules]:
+        return dict(rendered)
+
     def delta(self, have: Rules, want: Rules) -> Difference:
         return iptables.delta(have, want)
 
@@ -64,35 +71,44 @@ class Nftables:
 
     def __init__(self) -> None:
         self._connection: nftnl.Connection | None = None
+        self._tables = nfttables.Tables(nfttables.SERVICES)
 
     def base(self, node: Node) -> Rules:
-        return nftables.base(node)
+        return nftables.base(node, self._tables.further)
 
     def render(self, ports: Iterable[ServicePort], node: Node) -> Rules:
         return nftables.render(ports, node)
+
+    def placed(self, rendered: Mapping[str, Rules], found: Rules | None = None) -> dict[str, Rules]:
+        if found is not None:
+            self._tables.adopt(found, rendered)
+        return self._tables.placed(rendered)
 
     def delta(self, have: Rules, want: Rules) -> Difference:
         return Difference.between(have, want)
 
     def present(self) -> bool:
-        return nftnl.exists(nftwire.TABLE)
+        return bool(nfttables.ours(nftnl.tables()))
 
     def read(self) -> Rules:
         from ..kernel import nft as kernel_nft  # loads libnftables: only in this mode
 
-        return nftables.parse(kernel_nft.list_table(nftables.TABLE))
+        names = nfttables.ours(nftnl.tables())
+        return nftables.parse("".join(kernel_nft.list_table(f"ip {name}") for name in names))
 
     def write(self, differences: list[Difference]) -> None:
+        gone = {table for d in differences for table in nfttables.tables_of(d.delete)}
+        if gone:
+            self._connected().transact([nftnl.delete_table(table) for table in gone])
+            differences = [nfttables.without(gone, d) for d in differences]
         moved, todo = in_order(differences)
-        if any(("chain", "services") in d.delete for d in todo):  # the table's heart goes: all of it does
-            self._connected().transact([nftnl.delete_table(nftwire.TABLE)])
-            return
         words = [d for d in todo if not nftwire.sayable(d)]
         if not words:
             self._send([moved, *todo])
             return
-        spoken = {id(d) for d in words}
-        self._send([moved])
+        made = [d for d in todo if nfttables.tables_of(d.write) and d not in words]  # what goes as text may need them
+        spoken = {id(d) for d in (*words, *made)}
+        self._send([moved, *made])
         _in_words(d for d in words if d.write or d.add)
         self._send(d for d in todo if id(d) not in spoken)
         _in_words(d for d in words if not (d.write or d.add))

@@ -5,11 +5,13 @@ iptables limits a chain's name to 28 characters, so the Service port is hashed i
 
 from __future__ import annotations
 
+import re
 from base64 import b32encode
 from hashlib import sha256
 
 from .model import Endpoint, ServicePort
 
+_OF_SERVICE = re.compile(r"[a-z]+-[A-Z2-7]{8}-([^/]+/[^/]+)/")
 NFT_NAME_MAX = 256 - 16  # without the prefix ("endpoint-", "external-", …)
 
 
@@ -35,6 +37,12 @@ def nft_service_chain(kind: str, port: ServicePort) -> str:
 def nft_endpoint(kind: str, port: ServicePort, endpoint: Endpoint) -> str:
     """`kind` endpoint (a chain) or affinity (a set)."""
     return f"{kind}-{_hashed(f'{_path(port)}__{endpoint.ip}/{endpoint.port}')}"
+
+
+def nft_service_of(name: str) -> str:
+    """`endpoint-BL2LNB3L-kp/cip/tcp/http__10.244.1.2/80` -> kp/cip; "" for a name of no Service's."""
+    found = _OF_SERVICE.match(name)
+    return found[1] if found else ""
 
 
 def _path(port: ServicePort) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .model import Endpoint, Node, ServicePort, allows_node
 from .names import nft_endpoint, nft_service_chain
+from .nfttables import FIRST, TRANSLATING, in_table, where
 from .rules import Chain, Difference, Entry, Rules
 
-TABLE = "ip kube-proxy"
 COMMENT = "rules for kube-proxy"
 _TO_SERVICE = "ip daddr . meta l4proto . th dport vmap"
 _TO_NODE = "ip daddr @nodeport-ips meta l4proto . th dport vmap"
@@ -90,9 +90,13 @@ BASE: dict[Chain, tuple[str, ...]] = {
 }
 
 
-def base(node: Node) -> Rules:
-    """The table before any Service."""
-    return Rules(dict(BASE), {("nodeport-ips", node.ip, ""): None})
+_FURTHER = {place: body for place, body in BASE.items() if place[1] in TRANSLATING}
+
+
+def base(node: Node, further: Iterable[int] = ()) -> Rules:
+    """The table before any Service; `further` ones have what translates only."""
+    node_ports = {("nodeport-ips", node.ip, ""): None}
+    return Rules.merge([Rules(BASE, node_ports), *(in_table(Rules(_FURTHER, node_ports), n) for n in further)])
 
 
 def render(ports: Iterable[ServicePort], node: Node) -> Rules:
@@ -202,44 +206,58 @@ def script(differences: Iterable[Difference]) -> str:
     differences = list(differences)
     lines: list[str] = []
     for d in differences:
-        if ("chain", "services") in d.write:  # also the first time
-            lines.append(f'add table {TABLE} {{ comment "{COMMENT}" ; }}')
-        for (kind, name), body in d.write.items():
+        lines += [f'add table ip {table} {{ comment "{COMMENT}" ; }}' for table in _begun(d.write)]
+        for (kind, place), body in d.write.items():
+            name = _full(place)
             if kind == "chain":
                 hook = [line for line in body if line.startswith(("type ", "comment "))]
                 head = f" {{ {' '.join(part.rstrip(';') + ' ;' for part in hook)} }}" if hook else ""
-                lines += [f"add chain {TABLE} {name}{head}", f"flush chain {TABLE} {name}"]
-                lines += [f"add rule {TABLE} {name} {rule}" for rule in body if rule not in hook]
+                lines += [f"add chain {name}{head}", f"flush chain {name}"]
+                lines += [f"add rule {name} {rule}" for rule in body if rule not in hook]
             else:
-                lines.append(f"add {kind} {TABLE} {name} {{ {' ; '.join(body)} ; }}")
+                lines.append(f"add {kind} {name} {{ {' ; '.join(body)} ; }}")
     for d in differences:  # all of these before any addition: a key may move from one Service to another
-        lines += [f"delete element {TABLE} {m} {{ {key} }}" for m, key, _ in d.remove]
+        lines += [f"delete element {_full(m)} {{ {key} }}" for m, key, _ in d.remove]
     for d in differences:
-        lines += [f"add element {TABLE} {m} {{ {key} {value} }}" for m, key, value in d.add]
+        lines += [f"add element {_full(m)} {{ {key} {value} }}" for m, key, value in d.add]
     for d in differences:
-        gone = [name for kind, name in d.delete if kind == "chain"]
-        lines += [f"flush chain {TABLE} {name}" for name in gone]
+        lines += [f"flush chain {_full(place)}" for kind, place in d.delete if kind == "chain"]
     for d in differences:
-        lines += [f"delete {kind} {TABLE} {name}" for kind, name in d.delete]
+        lines += [f"delete {kind} {_full(place)}" for kind, place in d.delete]
     return "".join(f"{line}\n" for line in lines)
 
 
+def _begun(places: Iterable[Chain]) -> Iterable[str]:
+    """Tables of whose own, not only a Service's, something is among them: it may be the first that is in there."""
+    split = ((kind, *where(place)) for kind, place in places)
+    return dict.fromkeys(table for kind, table, name in split if (kind, name) in BASE)
+
+
+def _full(place: str) -> str:
+    """service-ips -> ip kube-proxy service-ips"""
+    return " ".join(("ip", *where(place)))
+
+
 _BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{$")
+_TABLE = re.compile(r"^table ip (\S+) \{")
 
 
 def parse(listing: str) -> Rules:
-    """`nft list table ip kube-proxy` in our form. Elements of the affinity sets (clients) are no part of it."""
+    """`nft list table ip kube-proxy`, or several, in our form. Elements of the affinity sets (clients) are no part."""
+    prefix = ""
     chains: dict[Chain, tuple[str, ...]] = {}
     entries: dict[Entry, None] = {}
     lines = iter(listing.splitlines())
     for line in lines:
-        if match := _BLOCK.match(line):
+        if table := _TABLE.match(line):
+            prefix = "" if table[1] == FIRST else f"{table[1]} "
+        elif match := _BLOCK.match(line):
             kind, name = match.groups()
             body = "\n".join(iter(lambda: next(lines), "\t}"))
             body, _, elements = body.partition("\t\telements = {")
-            chains[kind, name] = tuple(line.strip() for line in body.splitlines() if line.strip())
+            chains[kind, prefix + name] = tuple(line.strip() for line in body.splitlines() if line.strip())
             if (kind, name) in BASE:
-                entries.update(dict.fromkeys(_elements(name, elements.rstrip().rstrip("}"))))
+                entries.update(dict.fromkeys(_elements(prefix + name, elements.rstrip().rstrip("}"))))
     return Rules(chains, entries)
 
 

@@ -229,28 +229,33 @@ class Proxier:
         return {key: (self._services.get(key), list(self._slices.get(key, {}).values())) for key in keys}
 
     # -- on the node's thread -----------------------------------------------------------------------------------------
-    def _render(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
+    def _render(
+        self, snapshot: Snapshot, found: Rules | None = None
+    ) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
         ports = {key: service_ports(s, slices, self.node) if s else [] for key, (s, slices) in snapshot.items()}
-        return ports, {key: self._backend.render(p, self.node) for key, p in ports.items()}
+        rendered = {key: self._backend.render(p, self.node) for key, p in ports.items()}
+        return ports, self._backend.placed(rendered, found)
 
     def _write_changes(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules]]:
+        base, nothing, delta = self._backend.base(self.node), Rules(), self._backend.delta
         ports, rules = self._render(snapshot)
-        nothing = Rules()
-        self._backend.write([self._backend.delta(self._rules.get(key, nothing), want) for key, want in rules.items()])
+        changes = [delta(self._rules.get(key, nothing), want) for key, want in rules.items()]
+        self._backend.write([delta(base, self._backend.base(self.node)), *changes])
         return ports, rules
 
     def _audit(self, snapshot: Snapshot | None) -> dict[str, Difference]:
         written = self._rules if snapshot is None else self._render(snapshot)[1]
         wanted = {"base": self._backend.base(self.node), **written}
-        stale, *todo, nobodys = self._differences(self._backend, list(wanted.values()))
+        stale, *todo, nobodys = self._differences(self._backend, self._backend.read(), list(wanted.values()))
         found = {"stale": stale, **dict(zip(wanted, todo, strict=True)), "stale chains": nobodys}
         return {part: difference for part, difference in found.items() if difference}
 
     def _repair(self, snapshot: Snapshot) -> tuple[dict[str, list[ServicePort]], dict[str, Rules], bool]:
         sysctl.ensure(SYSCTLS)
         self._erase(self._other)
-        ports, rules = self._render(snapshot)
-        todo = self._differences(self._backend, [self._backend.base(self.node), *rules.values()])
+        found = self._backend.read()
+        ports, rules = self._render(snapshot, found)
+        todo = self._differences(self._backend, found, [self._backend.base(self.node), *rules.values()])
         self._backend.write(todo)
         present = {key for key, of in ports.items() if of}
         return {k: ports[k] for k in present}, {k: rules[k] for k in present}, any(todo)
@@ -258,13 +263,13 @@ class Proxier:
     def _erase(self, of: Backend) -> None:
         """Of the other mode nothing may be left from before: both would translate, the first one wins."""
         if of.present():
-            of.write(self._differences(of, []))
+            of.write(self._differences(of, of.read(), []))
             of.close()
 
     @staticmethod
-    def _differences(of: Backend, wanted: list[Rules]) -> list[Difference]:
-        """From the kernel to `wanted`, part by part; jumps of nobody go first, chains of nobody last."""
-        have, nothing = of.read(), Rules()
+    def _differences(of: Backend, have: Rules, wanted: list[Rules]) -> list[Difference]:
+        """From what the kernel has to `wanted`, part by part; jumps of nobody go first, chains of nobody last."""
+        nothing = Rules()
         chains, entries = dict(have.chains), dict(have.entries)
         todo = []
         for want in wanted:

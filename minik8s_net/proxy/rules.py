@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-Chain = tuple[str, str]  # (table, name); nftables: ("chain" or "set", name)
+Chain = tuple[str, str]  # (table, name); nftables: ("chain" or "set", name), names as `nfttables.where` reads them
 Entry = tuple[str, str, str]  # iptables: (table, chain, rule); nftables: (map, key, value)
 
 

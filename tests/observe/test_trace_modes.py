@@ -71,7 +71,7 @@ def _nftables_rules(c: Cluster, told: Trace) -> None:
     services = [s for s in told.stations if s.written_by == "Service default/far-svc"]
     assert [s.layer for s in services] == ["rule", "rule", "nat"]
     assert "found: " in services[0].detail
-    listed = c.shell("node-1", "nft list table ip kube-proxy").stdout
+    listed = c.shell("node-1", "nft list ruleset ip").stdout
     assert all(s.detail.splitlines()[0] in listed for s in services)
 
 

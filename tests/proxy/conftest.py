@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from minik8s_net.proxy import nfttables
+
 from .wiring import Fabric
 from .world import World
 
@@ -25,3 +27,11 @@ def fabric() -> Iterator[Fabric]:
 @pytest.fixture(params=["iptables", "nftables"])
 def world(fabric: Fabric, request: pytest.FixtureRequest) -> World:
     return World(fabric, request.param)
+
+
+@pytest.fixture(params=["iptables", "nftables", "tables"])
+def world_or_tables(fabric: Fabric, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Also nftables with two Services to a table, not a thousand."""
+    if request.param == "tables":
+        monkeypatch.setattr(nfttables, "SERVICES", 2)
+    return World(fabric, "iptables" if request.param == "iptables" else "nftables")

@@ -9,6 +9,8 @@ import json
 import sys
 import threading
 
+from minik8s_net.kernel import nftnl
+from minik8s_net.proxy import nfttables
 from minik8s_net.proxy.backend import backend, lines_at_once
 from minik8s_net.proxy.model import Endpoint, Node, ServicePort
 from minik8s_net.proxy.rules import Rules
@@ -24,7 +26,9 @@ def service(i: int, endpoints: int) -> ServicePort:
 
 def main(mode: str, count: int) -> None:
     kernel = backend(mode)
-    services = [kernel.render([service(i, 200 if i == count // 2 else 2)], NODE) for i in range(count)]
+    ports = [service(i, 200 if i == count // 2 else 2) for i in range(count)]
+    placed = kernel.placed({f"test/{port.service}": kernel.render([port], NODE) for port in ports})
+    services = list(placed.values())
     kernel.write([kernel.delta(Rules(), kernel.base(NODE))])
     writing = threading.Thread(target=kernel.write, args=([kernel.delta(Rules(), want) for want in services],))
     writing.start()
@@ -36,6 +40,7 @@ def main(mode: str, count: int) -> None:
         half += [i for i in there if any(have.chains.get(c) != body for c, body in services[i].chains.items())]
         if last:
             break
+    tables = nfttables.ours(nftnl.tables())
     kernel.write([kernel.delta(want, Rules()) for want in services])
     left = [name for _, name in kernel.read().chains if "svc-" in name or "SVC" in name or "SEP" in name]
     print(
@@ -46,6 +51,7 @@ def main(mode: str, count: int) -> None:
                 "half": half,
                 "there": len(there),
                 "left": left,
+                "tables": tables,
             }
         )
     )

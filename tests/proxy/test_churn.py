@@ -113,7 +113,7 @@ def step(w: World, history: History, pods: list[tuple[str, str]], choice: random
     history.set(name, frozenset(want))
 
 
-def test_200_random_changes_while_clients_connect(world: World, pods: list[tuple[str, str]]) -> None:
+def test_200_random_changes_while_clients_connect(world_or_tables: World, pods: list[tuple[str, str]]) -> None:
     async def test(w: World) -> None:
         before = [sorted(ruleset(w, node).splitlines()) for node in w.fabric.nodes]
         history, choice = History(), random.Random(20)
@@ -132,7 +132,7 @@ def test_200_random_changes_while_clients_connect(world: World, pods: list[tuple
         left = [e for node in w.fabric.nodes.values() for e in node.call(conntrack.entries) if _is_udp_of_ours(e)]
         assert left == []
 
-    run(world, test)
+    run(world_or_tables, test)
 
 
 def _ours(lines: list[str]) -> list[str]:

@@ -52,10 +52,11 @@ def test_an_ordinary_user_loads_in_pieces_and_each_service_appears_at_once(
     seen = json.loads(done.stdout)
     assert (seen["half"], seen["left"], seen["there"]) == ([], [], int(count))
     assert seen["looks"] >= 2 and seen["lines"] == 200
+    assert seen["tables"] == (["kube-proxy", "kube-proxy-2"] if mode == "nftables" else [])
 
 
 def listed(where: Netns) -> list[str]:
-    return sorted(line.strip().rstrip(",") for line in where.call(nft.list_table, nftables.TABLE).splitlines())
+    return sorted(line.strip().rstrip(",") for line in where.call(nft.list_table, "ip kube-proxy").splitlines())
 
 
 def table_ports() -> list[ServicePort]:

@@ -56,7 +56,7 @@ def expected(case: Case) -> set[str]:
     return set(case.ends)
 
 
-def test_connections_end_where_the_text_says(world: World, outside: None) -> None:
+def test_connections_end_where_the_text_says(world_or_tables: World, outside: None) -> None:
     async def test(w: World) -> None:
         await w.put(*objects())
         different = {}
@@ -68,4 +68,4 @@ def test_connections_end_where_the_text_says(world: World, outside: None) -> Non
                 different[case.what] = (seen, wanted)
         assert different == {}
 
-    run(world, test)
+    run(world_or_tables, test)

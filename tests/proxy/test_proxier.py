@@ -221,6 +221,22 @@ def test_resync_mends_what_was_broken_and_touches_nothing_else(world: World) -> 
     run(world, test)
 
 
+def test_every_chain_that_serves_all_is_mended(world: World) -> None:
+    async def test(w: World) -> None:
+        await w.put(service("web", VIP), slice_of("web", ON_A, ON_B))
+        node, proxier = w.fabric.nodes["node-1"], w.proxiers[0]
+        before = sorted(map(_plain, ruleset(w, "node-1").splitlines()))
+        for table, chain in proxier.parts()["base"].chains:
+            ours = ["nft", "flush", "chain", "ip", "kube-proxy", chain]
+            if w.mode == "iptables" or table == "chain":
+                flush = ["iptables", "-t", table, "-F", chain] if w.mode == "iptables" else ours
+                node.call(subprocess.run, flush, check=True)
+                await proxier.resync()
+                assert sorted(map(_plain, ruleset(w, "node-1").splitlines())) == before, chain
+
+    run(world, test)
+
+
 def _plain(line: str) -> str:
     return "#" if line.startswith(("#", ":")) else line.strip().rstrip(",")
 

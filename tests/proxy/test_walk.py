@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Service
 
-from minik8s_net.proxy import iptables, nftables
+from minik8s_net.proxy import iptables, nftables, nfttables
 from minik8s_net.proxy.model import SERVICE_NAME, Node, service_ports
 from minik8s_net.proxy.rules import Difference, Rules
 
@@ -24,25 +24,29 @@ ADDRESSES = {"node-1": {"172.18.1.1", "10.244.1.1", BALANCED}, "node-2": {"172.1
 
 
 def rendered(mode: str, name: str) -> Walker:
-    """The text that node `name` gets for all Services of the table."""
+    """The text that node `name` gets for all Services of the table; `mode` "tables": nftables, in several tables."""
     node, everything = Node(name, NODES[name]), objects()
     slices = [o for o in everything if not isinstance(o, Service)]
-    differences = []
+    rules = {}
     for each in (o for o in everything if isinstance(o, Service)):
         own = [s for s in slices if s.metadata.labels[SERVICE_NAME] == each.metadata.name]
         renderer = iptables if mode == "iptables" else nftables
-        differences.append(Difference.between(Rules(), renderer.render(service_ports(each, own, node), node)))
+        rules[f"default/{each.metadata.name}"] = renderer.render(service_ports(each, own, node), node)
+    tables = nfttables.Tables(1 if mode == "tables" else nfttables.SERVICES)
+    if mode != "iptables":
+        rules = tables.placed(rules)
+    differences = [Difference.between(Rules(), each) for each in rules.values()]
     if mode == "iptables":
         return Iptables(iptables.restore_text([iptables.delta(Rules(), iptables.base()), *differences]))
-    return Nftables(nftables.script([Difference.between(Rules(), nftables.base(node)), *differences]))
+    return Nftables(nftables.script([Difference.between(Rules(), nftables.base(node, tables.further)), *differences]))
 
 
 @pytest.fixture(scope="module")
 def walkers() -> dict[tuple[str, str], Walker]:
-    return {(mode, node): rendered(mode, node) for mode in ("iptables", "nftables") for node in NODES}
+    return {(mode, node): rendered(mode, node) for mode in ("iptables", "nftables", "tables") for node in NODES}
 
 
-@pytest.mark.parametrize(("mode", "case"), BY_MODE, ids=str)
+@pytest.mark.parametrize(("mode", "case"), [*BY_MODE, *(("tables", c) for m, c in BY_MODE if m == "nftables")], ids=str)
 def test_where_a_packet_goes(walkers: dict[tuple[str, str], Walker], mode: str, case: Case) -> None:
     local = case.source in NODES
     source = {**NODES, "outside": OUTSIDE}.get(case.source, case.source)

@@ -182,46 +182,49 @@ def _match(word: str, value: str, words: list[str], p: Packet) -> float:
 
 
 PRIORITIES = {"dstnat": -100, "srcnat": 100}
-_SCRIPT = re.compile(r"add (chain|rule|element) ip kube-proxy (\S+)(?: (.*))?")
-_HOOK = re.compile(r"type \w+ hook (\w+) priority (\S+)(?: - (\d+))?")
+_SCRIPT = re.compile(r"add (chain|rule|element) ip (kube-proxy\S*) (\S+)(?: (.*))?")
+_HOOK = re.compile(r"type (\w+) hook (\w+) priority (\S+)(?: - (\d+))?")
 
 
 @dataclass
 class Nftables:
+    """One table or several: their chains at one hook by priority, and none translates what another one has."""
+
     text: str
-    chains: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    maps: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    hooks: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    tables: dict[str, Table] = field(default_factory=lambda: defaultdict(Table))
+    hooks: dict[str, list[tuple[int, str, str, str]]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        for kind, name, rest in self._script() if "add rule" in self.text else self._listing():
+        for table, kind, name, rest in self._script() if "add rule" in self.text else self._listing():
             if found := _HOOK.search(rest) if kind == "chain" else None:
-                word, less = found[2].rstrip(";"), int(found[3] or 0)
+                word, less = found[3].rstrip(";"), int(found[4] or 0)
                 priority = PRIORITIES[word] if word in PRIORITIES else int(word)
-                self.hooks[found[1]].append((priority - less, name))
+                self.hooks[found[2]].append((priority - less, found[1], table, name))
             elif kind == "rule":
-                self.chains[name].append(rest)
+                self.tables[table].chains[name].append(rest)
             elif kind == "element":
                 key, _, value = rest.partition(" : ")
-                self.maps[name][key.split(" comment ")[0].strip()] = value.strip()
+                self.tables[table].maps[name][key.split(" comment ")[0].strip()] = value.strip()
 
-    def _script(self) -> Iterator[tuple[str, str, str]]:
+    def _script(self) -> Iterator[tuple[str, str, str, str]]:
         for line in self.text.splitlines():
             if found := _SCRIPT.match(line):
-                kind, name, rest = found[1], found[2], found[3] or ""
-                yield kind, name, rest.strip("{} ") if kind == "element" else rest
+                kind, table, name, rest = found[1], found[2], found[3], found[4] or ""
+                yield table, kind, name, rest.strip("{} ") if kind == "element" else rest
 
-    def _listing(self) -> Iterator[tuple[str, str, str]]:
-        kind = name = ""
+    def _listing(self) -> Iterator[tuple[str, str, str, str]]:
+        table = kind = name = ""
         for line in self.text.splitlines():
-            if found := re.match(r"^\t(chain|set|map) (\S+) \{$", line):
+            if found := re.match(r"^table ip (\S+) \{$", line):
+                table = found[1]
+            elif found := re.match(r"^\t(chain|set|map) (\S+) \{$", line):
                 kind, name = found.groups()
             elif line.startswith("\t\t") and kind == "chain":
-                yield ("chain" if "hook" in line else "rule"), name, line.strip()
+                yield table, ("chain" if "hook" in line else "rule"), name, line.strip()
             elif line.startswith("\t\t") and ("elements" in line or line.startswith("\t\t\t")):
                 for element in line.replace("elements = {", "").strip("\t }").split(","):
                     if element.strip():
-                        yield "element", name, element.strip()
+                        yield table, "element", name, element.strip()
 
     def walk(self, packet: Packet) -> Ends:
         ways = self._hook("output" if packet.local else "prerouting", [Way(1.0, packet)])
@@ -230,15 +233,22 @@ class Nftables:
         return _ends(self._hook("postrouting", ways))
 
     def _hook(self, hook: str, ways: list[Way]) -> list[Way]:
-        for _, chain in sorted(self.hooks[hook]):
+        for _, kind, table, chain in sorted(self.hooks[hook]):
             after = []
             for way in ways:
                 over = way.verdict in ("refused", "dropped")
-                after += [way] if over else [replace(w, verdict=_final(w)) for w in self._chain(chain, way)]
+                over |= kind == "nat" and hook != "postrouting" and way.packet.translated
+                after += [way] if over else [replace(w, verdict=_final(w)) for w in self.tables[table].way(chain, way)]
             ways = after
         return ways
 
-    def _chain(self, chain: str, way: Way) -> list[Way]:
+
+@dataclass
+class Table:
+    chains: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    maps: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+
+    def way(self, chain: str, way: Way) -> list[Way]:
         going, done = [replace(way, verdict="")], []
         for rule in self.chains[chain]:
             on = []
@@ -271,9 +281,9 @@ class Nftables:
         way = replace(way, chance=way.chance * chance)
         match verdict.split():
             case ["jump", chain]:
-                return self._chain(chain, way)
+                return self.way(chain, way)
             case ["goto", chain]:
-                return [replace(w, verdict=w.verdict or "return") for w in self._chain(chain, way)]
+                return [replace(w, verdict=w.verdict or "return") for w in self.way(chain, way)]
             case ["reject"]:
                 return [replace(way, verdict="refused")]
             case ["drop"]:
@@ -292,7 +302,7 @@ def _hook_after(p: Packet) -> str:
     return "input" if p.is_local(p.dst) else "forward"
 
 
-def _address(rules: Nftables, found: re.Match[str], p: Packet) -> bool:
+def _address(rules: Table, found: re.Match[str], p: Packet) -> bool:
     ip, wanted = p.src if found[1] == "s" else p.dst, found[3]
     if wanted.startswith("@"):
         members = [*rules.maps[wanted[1:]], *([p.src] if wanted[1:] in p.recent else [])]
@@ -301,7 +311,7 @@ def _address(rules: Nftables, found: re.Match[str], p: Packet) -> bool:
     return any(_inside(ip, m) for m in members) != bool(found[2])
 
 
-def _mapped(key: str, rules: Nftables, name: str) -> list[tuple[float, str]] | bool:
+def _mapped(key: str, rules: Table, name: str) -> list[tuple[float, str]] | bool:
     verdict = rules.maps[name].get(key)
     return [(1.0, verdict)] if verdict else False
 

@@ -44,7 +44,7 @@ class Told:
 
     nodes: list[str]
     place: str
-    """"nat KUBE-SERVICES"; nftables: "chain services" or "map service-ips"."""
+    """"nat KUBE-SERVICES"; nftables: "chain services", "map service-ips" or "map kube-proxy-2 service-ips"."""
     rule: str
     origins: list[Origin] = field(default_factory=list)
     """None for rules that serve every object."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...policy.enforcer import Enforcer
 from ...policy.render import base_chains
 from ...policy.table import Program
+from ...proxy.nfttables import FIRST, where
 from ...proxy.proxier import Proxier
 
 IPTABLES = ("nat", "filter")
@@ -28,23 +29,27 @@ class Written:
     rule: str
     key: str = ""
     """Of an element: what it is looked up by."""
+    within: str = ""
+    """The further table of nftables' (kube-proxy-2, …) that it is in."""
 
     @property
     def place(self) -> str:
-        return f"{self.table} {self.chain}"
+        return " ".join(filter(None, (self.table, self.within, self.chain)))
 
 
 def of_proxy(node: str, proxier: Proxier) -> Iterator[Written]:
     """Every rule of kube-proxy's on a node."""
     for part, rules in proxier.parts().items():
-        for (table, chain), body in rules.chains.items():
+        for (table, place), body in rules.chains.items():
+            within, chain = _split(place)
             for rule in body or ("",):
-                yield Written(node, "proxy", part, table, chain, rule)
+                yield Written(node, "proxy", part, table, chain, rule, within=within)
         for first, second, third in rules.entries:
             if first in IPTABLES:
                 yield Written(node, "proxy", part, first, second, third)
             else:
-                yield Written(node, "proxy", part, "map", first, f"{second} {third}".strip(), second)
+                within, name = _split(first)
+                yield Written(node, "proxy", part, "map", name, f"{second} {third}".strip(), second, within)
 
 
 def of_policies(node: str, enforcer: Enforcer, cidr: str) -> Iterator[Written]:
@@ -71,6 +76,11 @@ def matching(asked: str, there: list[Written]) -> list[Written]:
         leads = re.compile(rf"(?:-[jg]|goto|jump) {re.escape(text)}(?![\w/.-])")
         return [w for w in there if w.chain == text or leads.search(w.rule)]
     return [w for w in there if text in w.rule]
+
+
+def _split(place: str) -> tuple[str, str]:
+    table, name = where(place)
+    return ("" if table == FIRST else table), name
 
 
 def _pod(program: Program) -> str:

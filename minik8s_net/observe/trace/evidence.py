@@ -52,7 +52,7 @@ async def _place(
 
 def _rules(
     walks: list[Walk],
-) -> tuple[dict[tuple[str, str, str, int], str], dict[tuple[str, str, str], str], dict[tuple[str, int], str]]:
+) -> tuple[dict[tuple[str, str, str, int], str], dict[tuple[str, str, str], str], dict[tuple[str, str, str, int], str]]:
     """Inside the place: the rules' texts, the base chains' hooks, the map elements found."""
     book = RuleBook()
     events = [event for walk in walks for event in walk.events]
@@ -63,7 +63,7 @@ def _rules(
             if event.handle and (found := _BY_ADDRESS.search(text)):
                 p = walk.packet
                 key = f"{p.dst} . {p.kind} . {p.dport}"
-                elements[event.chain, event.handle] = element(event.family, event.table, found[1], key)
+                elements[key_of(event)] = element(event.family, event.table, found[1], key)
     return texts, book.hooks(events), elements
 
 

@@ -26,8 +26,8 @@ class Evidence:
     """What was asked of the kernel afterwards, by place (and packet)."""
 
     texts: Texts = field(default_factory=dict)
-    elements: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    """(place, chain, handle) -> the map element that a rule's look-up found."""
+    elements: Texts = field(default_factory=dict)
+    """The same keys -> the map element that a rule's look-up found."""
     routes: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """(place, destination, device it came in by) -> the kernel's answer."""
     tracked: dict[str, Tracked] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Teller:
     def _rule(self, walk: Walk, event: Event, later: list[Step], *, idle: bool) -> Station:
         place = walk.place.name
         text = self._evidence.texts.get((place, *key_of(event)), "")
-        element = self._evidence.elements.get((place, event.chain, event.handle), "")
+        element = self._evidence.elements.get((place, *key_of(event)), "")
         detail = f"{text}\nfound: {element}" if element else text
         where = _hooked(walk) + ("" if event.chain == walk.chain else f", chain {event.chain}")
         written = provenance.written_for(event.chain, text, event.target)
