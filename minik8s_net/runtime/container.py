@@ -14,7 +14,7 @@ import sys
 import termios
 from typing import Any, NoReturn
 
-from . import caps, rootfs
+from . import caps, ids, rootfs
 from .init import Init
 from .log import LogFile
 from .syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, MS_PRIVATE, MS_REC, mount, setns
@@ -124,6 +124,8 @@ def become(
     os.makedirs(workdir, exist_ok=True)
     os.chdir(workdir)
     os.umask(0o022)
+    if ids.is_single():
+        ids.pretend()
     wanted = caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
     caps.limit_to(wanted)
     signal.set_wakeup_fd(-1)
