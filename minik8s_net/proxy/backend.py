@@ -53,8 +53,7 @@ class Iptables:
         return iptables.parse(kernel_iptables.save())
 
     def write(self, differences: list[Difference]) -> None:
-        texts = [iptables.restore_text(piece) for piece in pieces(differences, lines_at_once())]
-        kernel_iptables.restore(texts, freed=False)
+        kernel_iptables.restore([iptables.restore_text(piece) for piece in pieces(differences, lines_at_once())])
 
     def close(self) -> None:
         pass  # every call is a process of its own
