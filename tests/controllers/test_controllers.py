@@ -112,7 +112,8 @@ def test_endpoints_follow_seldom_but_within_a_second(cluster: Run) -> None:
         one.create(Service, "web", {"selector": {"app": "web"}, "ports": [{"port": 80}]})
         for number in range(200):
             one.create(Pod, f"p{number}", template(app="web")["spec"], labels={"app": "web"})
-        await one.until(lambda: older(one, "web") == 200)
+        await one.until(lambda: older(one, "web") == 200, 30)
+        await asyncio.sleep(0.5)  # no write is outstanding
         writes: list[int] = []
         own_slices: list[int] = []
         one.client.watch(Endpoints, lambda change: writes.append(older(one, "web")))
