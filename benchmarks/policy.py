@@ -114,14 +114,18 @@ def latency(world: World) -> None:
         "a namespace's labels": lambda: namespace("n3", team=str(chance.randrange(99))),
     }
     for what, change in changes.items():
-        took = []
-        for _ in range(40):
-            obj = change()
-            began = time.perf_counter()
-            world.put(obj)
-            took.append((time.perf_counter() - began) * 1e3)
-        took.sort()
-        print(f"{what}: {statistics.median(took):.1f} ms, 95 % in {took[37]:.1f} ms, at most {took[-1]:.1f} ms")
+        for seconds, how in ((0.05, "by itself"), (0.0, "right after another")):
+            took = sorted(measured(world, change(), seconds) for _ in range(40))
+            middle, most = statistics.median(took), took[-1]
+            print(f"{what}, {how}: {middle:.1f} ms, 95 % in {took[37]:.1f} ms, at most {most:.1f} ms")
+
+
+def measured(world: World, obj: Any, seconds: float) -> float:
+    """ms from a change, made after some time of rest, to its enforcement on all nodes."""
+    world.run(pause(seconds))
+    began = time.perf_counter()
+    world.put(obj)
+    return (time.perf_counter() - began) * 1e3
 
 
 def storm(world: World, changes: int = 500) -> None:

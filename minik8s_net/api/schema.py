@@ -206,22 +206,40 @@ def _item(kind: Type, value: Any, path: str, go_path: str, owner: str, found: Wa
 def missing(model: type[Any], tree: Json, path: str = "") -> list[str]:
     """Paths of required fields that are absent, everywhere but in `status`."""
     found: list[str] = []
-    for f in fields(model).values():
-        here = f"{path}.{f.name}" if path else f.name
+    for f in _demanding(cast(Hashable, model)):
         value = tree.get(f.name)
         if value is None:
             if f.required:
-                found.append(here)
+                found.append(f"{path}.{f.name}" if path else f.name)
         elif path or f.name not in ("status", "metadata"):
-            found += _missing_in(f.type, value, here)
+            found += _missing_in(f.type, value, f"{path}.{f.name}" if path else f.name)
     return found
 
 
 def _missing_in(kind: Type, value: Any, path: str) -> list[str]:
-    if kind.kind == "struct" and kind.model:
-        return missing(kind.model, value, path)
-    if kind.kind == "list" and kind.item and kind.item.kind == "struct":
-        return [p for i, v in enumerate(value) for p in _missing_in(kind.item, v, f"{path}[{i}]")]
-    if kind.kind == "map" and kind.item and kind.item.kind == "struct":
-        return [p for k, v in value.items() for p in _missing_in(kind.item, v, f"{path}[{k}]")]
-    return []
+    if (model := _inside(kind)) is None:
+        return []
+    if kind.kind == "struct":
+        return missing(model, value, path)
+    items = enumerate(value) if kind.kind == "list" else value.items()
+    return [p for i, v in items for p in missing(model, v, f"{path}[{i}]")]
+
+
+def _inside(kind: Type) -> type[Any] | None:
+    """The model of a struct, or of the structs in a list or map."""
+    if kind.kind == "struct":
+        return kind.model
+    return kind.item.model if kind.kind in ("list", "map") and kind.item and kind.item.kind == "struct" else None
+
+
+@cache
+def _demanding(model: Any) -> tuple[Field, ...]:
+    """The fields that are required, or have required ones somewhere inside: the others need no look."""
+    return tuple(f for f in fields(model).values() if f.required or _demands(_inside(f.type), set()))
+
+
+def _demands(model: Any, seen: set[Any]) -> bool:
+    if model is None or model in seen:
+        return False
+    seen.add(model)
+    return any(f.required or _demands(_inside(f.type), seen) for f in fields(model).values())

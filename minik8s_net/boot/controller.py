@@ -37,6 +37,7 @@ from ..runtime.join import join
 from ..state import State
 from ..store.store import DamagedError, Store
 from . import bootstrap
+from .garbage import QuietCollector
 from .live import Live
 from .nodes import NodeManager
 from .readiness import dns_answers
@@ -111,6 +112,7 @@ class Controller:
         self._step("DNS answers from inside every node")
         tasks.create_task(faults.run(live), name="faults")
         tasks.create_task(live.traffic.run(live), name="traffic")
+        tasks.create_task(QuietCollector(lambda: store.revision).run(), name="garbage")
         server.app.data_plane = lambda: metrics(live)
 
     def _step(self, text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from socket import inet_aton
 
 from lightkube.models.core_v1 import ServicePort
@@ -20,17 +21,31 @@ PER_SLICE = 100
 Group = tuple[list[Json], list[Json]]  # ports, endpoints that have them
 
 
-def groups(service: Service, pods: Iterable[Pod]) -> list[Group]:
-    """Endpoints by the ports their pods resolve to (a named targetPort may differ from pod to pod)."""
-    found: dict[str, Group] = {}
-    for pod in pods:
-        if not _address(pod) or is_finished(pod):
-            continue
-        ports = _ports(service, pod)
-        found.setdefault(json.dumps(ports), (ports, []))[1].append(endpoint(service, pod))
-    for _, endpoints in found.values():
-        endpoints.sort(key=lambda e: inet_aton(e["addresses"][0]))
-    return [found[key] for key in sorted(found)]
+class Entries:
+    """What the pods of one Service became. A pod that is still the same object is not looked at again: of 500, one."""
+
+    def __init__(self) -> None:
+        self._service: Service | None = None
+        self._known: dict[str, tuple[Pod, str, list[Json], Json]] = {}  # by uid: ports as text and value, endpoint
+
+    def groups(self, service: Service, pods: Iterable[Pod]) -> list[Group]:
+        """Endpoints by the ports their pods resolve to (a named targetPort may differ from pod to pod)."""
+        before = self._known if service is self._service else {}
+        self._service, self._known = service, {}
+        found: dict[str, Group] = {}
+        for pod in pods:
+            if not _address(pod) or is_finished(pod):
+                continue
+            uid = (pod.metadata.uid if pod.metadata else "") or ""
+            entry = before.get(uid)
+            if entry is None or entry[0] is not pod:
+                ports = _ports(service, pod)
+                entry = pod, json.dumps(ports), ports, endpoint(service, pod)
+            self._known[uid] = entry
+            found.setdefault(entry[1], (entry[2], []))[1].append(entry[3])
+        for _, endpoints in found.values():
+            endpoints.sort(key=lambda e: inet_aton(e["addresses"][0]))
+        return [found[key] for key in sorted(found)]
 
 
 def _address(pod: Pod) -> str:
@@ -128,30 +143,46 @@ def _plain(port: Json) -> Json:
     return {"protocol": "TCP", **{k: v for k, v in port.items() if v is not None}}
 
 
-def place(content: list[Group], existing: list[EndpointSlice]) -> tuple[list[Json], dict[str, Json], list[str]]:
+@dataclass(frozen=True)
+class Placed:
+    """A stored slice, and its endpoints as JSON (made once per version, not at every look)."""
+
+    slice: EndpointSlice
+    endpoints: list[Json]
+
+    @classmethod
+    def of(cls, stored: EndpointSlice) -> Placed:
+        return cls(stored, [_clean(e.to_dict()) for e in stored.endpoints or ()])
+
+    @property
+    def name(self) -> str:
+        """The slice's."""
+        return (self.slice.metadata.name if self.slice.metadata else "") or ""
+
+
+def place(content: list[Group], existing: list[Placed]) -> tuple[list[Json], dict[str, Json], list[str]]:
     """Distribute over slices: (new ones, changed ones by name, names of needless ones).
 
     An endpoint stays in the slice it is in: a change of one pod rewrites one slice of at most 100.
     """
     new: list[Json] = []
     changed: dict[str, Json] = {}
-    unused = {(s.metadata.name or ""): s for s in existing if s.metadata}
+    unused = {s.name: s for s in existing}
     for ports, endpoints in content or [([], [])]:
         left = {_identity(e): e for e in endpoints}
-        mine = [s for s in unused.values() if _same_ports(s, ports)]
-        kept: list[tuple[EndpointSlice, list[Json]]] = []
+        mine = [s for s in unused.values() if _same_ports(s.slice, ports)]
+        kept: list[tuple[Placed, list[Json]]] = []
         for found in mine:
-            here = [left.pop(i) for e in found.endpoints or () if (i := _identity(e.to_dict())) in left]
+            here = [left.pop(i) for e in found.endpoints if (i := _identity(e)) in left]
             kept.append((found, here))
         for _, here in kept:
             while left and len(here) < PER_SLICE:
                 here.append(left.pop(next(iter(left))))
         for found, here in kept:
-            name = (found.metadata.name if found.metadata else "") or ""
             if here or (not endpoints and found is kept[0][0]):
-                del unused[name]
-                if [_clean(e.to_dict()) for e in found.endpoints or ()] != here:
-                    changed[name] = {"endpoints": here}
+                del unused[found.name]
+                if found.endpoints != here:
+                    changed[found.name] = {"endpoints": here}
         rest = list(left.values())
         if not endpoints and not kept:
             new.append({"endpoints": [], "ports": ports})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lightkube.resources.core_v1 import Endpoints, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
@@ -16,7 +17,7 @@ from ..api.errors import StatusError, is_not_found
 from ..reconcile import Reconciler
 from ..store.client import Change, Client, Json
 from .common import is_finished, is_ready, random_suffix, ref
-from .endpoints import Group, groups, mirrored, place, subsets
+from .endpoints import Entries, Group, Placed, mirrored, place, subsets
 
 Key = tuple[str, str]  # namespace, name
 Label = tuple[str, str, str]  # namespace, key, value
@@ -24,7 +25,9 @@ SERVICE_NAME, MANAGED_BY = "kubernetes.io/service-name", "endpointslice.kubernet
 OWN, MIRROR = "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 ENDPOINTS_BY = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
-LATER = 0.01  # seconds: Endpoints have all addresses in one object; who watches slices does not wait for it
+# Endpoints have all addresses in one object, which makes each write expensive: they follow when the Service has been
+# quiet for this many seconds per address, at the latest after LATEST. Who watches slices does not wait for them.
+QUIET_PER_ADDRESS, LEAST_QUIET, LATEST = 0.001, 0.01, 1.0
 HEADLESS = "service.kubernetes.io/headless"
 
 
@@ -35,7 +38,10 @@ class EndpointSliceController:
         self.client = client
         self._pods: dict[Label, dict[str, Pod]] = {}  # every label of every pod -> pods by uid
         self._services: dict[Label, set[Key]] = {}  # the first pair of each selector -> Services
-        self._slices: dict[Key, dict[str, EndpointSlice]] = {}
+        self._slices: dict[Key, dict[str, Placed]] = {}
+        self._entries: dict[Key, Entries] = {}
+        self._due: dict[Key, tuple[float, asyncio.TimerHandle]] = {}  # Endpoints to be written: by when, and when
+        self._writing = False  # what our own writes tell us we know already
         self._loop: Reconciler[Key] = Reconciler("endpointslice", self._reconcile)
         self._older: Reconciler[Key] = Reconciler("endpoints", self._reconcile_endpoints)
 
@@ -92,34 +98,61 @@ class EndpointSliceController:
         if change.type == "DELETED":
             self._slices.get(key, {}).pop(meta.name or "", None)
         else:
-            self._slices.setdefault(key, {})[meta.name or ""] = change.new
-        self._loop.mark(key)
+            self._slices.setdefault(key, {})[meta.name or ""] = Placed.of(change.new)
+        if not self._writing:
+            self._loop.mark(key)
 
     def _on_endpoints(self, change: Change[Endpoints]) -> None:
-        self._loop.mark(_key(change.new))
+        if not self._writing:
+            self._loop.mark(_key(change.new))
 
     # -- one Service ---------------------------------------------------------------------------------------------
     async def _reconcile(self, key: Key) -> None:
         namespace, name = key
         service = self.client.find(Service, name, namespace)
+        if not _selects(service):
+            self._entries.pop(key, None)
         if service is None or service.metadata is None or service.metadata.deletionTimestamp:
             self._remove(key, None)
             if service is None and (left := self.client.find(Endpoints, name, namespace)) and _is_ours(left):
                 self._delete(Endpoints, name, namespace)
-            return
-        if service.spec is None or service.spec.type == "ExternalName":
+        elif service.spec is None or service.spec.type == "ExternalName":
             self._remove(key, None)
         elif service.spec.selector:
-            self._write_slices(key, service, groups(service, self._selected(service)), OWN, _slice_labels(service))
-            self._older.mark_after(key, LATER)
+            content = self._groups(key, service)
+            self._write_slices(key, service, content, OWN, _slice_labels(service))
+            self._endpoints_later(key, sum(len(endpoints) for _, endpoints in content))
         else:
             self._mirror(key, service)
 
+    def _endpoints_later(self, key: Key, addresses: int) -> None:
+        loop = asyncio.get_running_loop()
+        latest, timer = self._due.get(key, (loop.time() + LATEST, None))
+        if timer is not None:
+            timer.cancel()
+        quiet = max(LEAST_QUIET, addresses * QUIET_PER_ADDRESS)
+        self._due[key] = latest, loop.call_at(min(loop.time() + quiet, latest), self._endpoints_now, key)
+
+    def _endpoints_now(self, key: Key) -> None:
+        del self._due[key]
+        self._older.mark(key)
+
     async def _reconcile_endpoints(self, key: Key) -> None:
         service = self.client.find(Service, key[1], key[0])
-        gone = service is None or service.metadata is None or service.metadata.deletionTimestamp
-        if not gone and service and service.spec and service.spec.selector and service.spec.type != "ExternalName":
-            self._write_endpoints(service, subsets(service, groups(service, self._selected(service))))
+        if service is not None and _selects(service):
+            self._write_endpoints(service, subsets(service, self._groups(key, service)))
+
+    def _groups(self, key: Key, service: Service) -> list[Group]:
+        return self._entries.setdefault(key, Entries()).groups(service, self._selected(service))
+
+    @contextmanager
+    def _as_writer(self) -> Iterator[None]:
+        """Writing tells watchers synchronously: meanwhile, changes of slices and Endpoints are our own."""
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
 
     def _selected(self, service: Service) -> list[Pod]:
         assert service.metadata and service.spec and service.spec.selector
@@ -142,13 +175,24 @@ class EndpointSliceController:
         existing = list(self._slices.get(key, {}).values())
         new, changed, needless = place(content, existing)
         labels = {**labels, MANAGED_BY: by, SERVICE_NAME: key[1]}
+        with self._as_writer():
+            self._change_slices(key, existing, changed, needless, labels)
+            self._create_slices(key, service, new, labels)
+        for name in needless:
+            self._delete(EndpointSlice, name, key[0])
+
+    def _change_slices(
+        self, key: Key, existing: list[Placed], changed: dict[str, Json], needless: list[str], labels: dict[str, str]
+    ) -> None:
         for name, patch in changed.items():
             self.client.patch(EndpointSlice, name, patch, key[0])
         for found in existing:
-            meta = found.metadata
+            meta = found.slice.metadata
             if meta and meta.name not in needless and (meta.labels or {}) != labels:
                 gone: Json = {k: None for k in (meta.labels or {}) if k not in labels}
                 self.client.patch(EndpointSlice, meta.name or "", {"metadata": {"labels": {**gone, **labels}}}, key[0])
+
+    def _create_slices(self, key: Key, service: Service, new: list[Json], labels: dict[str, str]) -> None:
         for body in new:
             meta_tree = {
                 "name": f"{key[1]}-{random_suffix()}",
@@ -159,8 +203,6 @@ class EndpointSliceController:
             }
             head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
             self.client.create(EndpointSlice, {**head, "metadata": meta_tree, **body})
-        for name in needless:
-            self._delete(EndpointSlice, name, key[0])
 
     def _write_endpoints(self, service: Service, wanted: list[Json]) -> None:
         meta = service.metadata
@@ -175,17 +217,19 @@ class EndpointSliceController:
                 "metadata": {"name": meta.name, "namespace": meta.namespace, "labels": labels},
                 "subsets": wanted,
             }
-            self.client.create(Endpoints, {**head, **tree})
+            with self._as_writer():
+                self.client.create(Endpoints, {**head, **tree})
             return
         old = (found.metadata.labels if found.metadata else None) or {}
         patch: Json = {"metadata": {"labels": {**{k: None for k in old if k not in labels}, **labels}}}
-        self.client.patch(Endpoints, meta.name, {**patch, "subsets": wanted or None}, meta.namespace)
+        with self._as_writer():
+            self.client.patch(Endpoints, meta.name, {**patch, "subsets": wanted or None}, meta.namespace)
 
     def _remove(self, key: Key, keep: str | None) -> None:
         """Delete this Service's slices but those managed by `keep`."""
         for name, found in list(self._slices.get(key, {}).items()):
-            labels = (found.metadata.labels if found.metadata else None) or {}
-            if labels.get(MANAGED_BY) != keep:
+            meta = found.slice.metadata
+            if ((meta.labels if meta else None) or {}).get(MANAGED_BY) != keep:
                 self._delete(EndpointSlice, name, key[0])
         if key in self._slices and not self._slices[key]:
             del self._slices[key]
@@ -236,6 +280,13 @@ def _same_endpoint(old: Pod, new: Pod) -> bool:
         and (old.metadata.deletionTimestamp is None) == (new.metadata.deletionTimestamp is None)
         and old.spec.nodeName == new.spec.nodeName
     )
+
+
+def _selects(service: Service | None) -> bool:
+    """Whether it is there to stay, and its endpoints are the pods that its selector chooses."""
+    if service is None or service.metadata is None or service.metadata.deletionTimestamp or service.spec is None:
+        return False
+    return bool(service.spec.selector) and service.spec.type != "ExternalName"
 
 
 def _is_ours(endpoints: Endpoints) -> bool:

@@ -25,6 +25,7 @@ from ..runtime.cri import Sandbox
 
 if TYPE_CHECKING:
     from ..boot.live import Live
+    from ..boot.nodes import Agents
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ class Place:
 
 
 def places(live: Live) -> Iterator[Place]:
-    """Every place of the cluster, the wire first, pods last."""
+    """Every place of the cluster, the wire first, pods last. Taken with pauses, the last may be out of date."""
     nodes = {name: live.nodes.agents(name) for name in live.nodes.names()}
     indexes = sorted(agents.index for agents in nodes.values())
     yield _fabric(live, indexes)
     yield _outside(live, indexes)
-    pods = {name: _pods(live, name) for name in nodes}
+    pods = {}
     for name, agents in nodes.items():
-        yield _node(live, name, agents.index, [i for i in indexes if i != agents.index], pods[name])
+        pods[name] = _pods(live, agents)
+        yield _node(live, name, agents, [i for i in indexes if i != agents.index], pods[name])
     for name, agents in nodes.items():
         for pod in pods[name]:
             config = pod.sandbox.config
@@ -92,8 +94,8 @@ def _outside(live: Live, indexes: list[int]) -> Place:
     return Place("outside", live.outside, wanted, {**host_sysctls(False), **NO_IPV6})
 
 
-def _node(live: Live, name: str, index: int, peers: list[int], pods: list[Pod]) -> Place:
-    wanted, peering = node_wiring(live.config, index), peer_wiring(live.config, index, peers)
+def _node(live: Live, name: str, agents: Agents, peers: list[int], pods: list[Pod]) -> Place:
+    wanted, peering = node_wiring(live.config, agents.index), peer_wiring(live.config, agents.index, peers)
     for part in (peering, *(node_side(pod.address) for pod in pods)):
         wanted.links += part.links
         wanted.addresses += part.addresses
@@ -105,13 +107,12 @@ def _node(live: Live, name: str, index: int, peers: list[int], pods: list[Pod]) 
             wanted.addresses += [Address(ip, 32, UPLINK) for ip in announced_addresses(service, name)]
     ports = {pod.address.host_ifname: pod for pod in pods}
     sysctls = {**host_sysctls(True), **NO_IPV6, **NODE_SYSCTLS}
-    return Place(name, live.nodes.agents(name).netns, wanted, sysctls, ports=ports)
+    return Place(name, agents.netns, wanted, sysctls, ports=ports)
 
 
-def _pods(live: Live, node: str) -> list[Pod]:
-    agents = live.nodes.agents(node)
+def _pods(live: Live, agents: Agents) -> list[Pod]:
     found = []
     for _, sandbox in agents.kubelet.wired():
         if (address := live.nodes.cni.wiring(agents.netns, sandbox.id)) is not None:
-            found.append(Pod(sandbox, node, address))
+            found.append(Pod(sandbox, agents.kubelet.node_name, address))
     return found

@@ -22,6 +22,7 @@ _EXIST, _NO_SUCH_SET = (
     4103,
     errno.ENOENT,
 )  # IPSET_ERR_EXIST: add of a member there is, delete of one there is not
+BUSY = 4100  # IPSET_ERR_BUSY: destroy of one that a rule matches
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1}
 _NOMATCH = 1 << 2  # IPSET_FLAG_NOMATCH
 

@@ -5,6 +5,7 @@ Through libnftables where it is installed (0.1–0.3 ms for a small change, no p
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import functools
 import json
@@ -95,4 +96,4 @@ def _in_process(library: ctypes.CDLL, text: str, flags: int) -> tuple[int, str, 
         output, errors = library.nft_ctx_get_output_buffer(context), library.nft_ctx_get_error_buffer(context)
         return status, (output or b"").decode(), (errors or b"").decode()
     finally:
-        library.nft_ctx_free(context)
+        _thread.start_new_thread(library.nft_ctx_free, (context,))  # see `nfnetlink`: closing its socket may wait

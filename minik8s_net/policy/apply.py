@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from ..kernel import ipset, iptables, nft
+from ..kernel.netlink import NetlinkError
 from ..kernel.tool import ToolError
 from . import entry
 from .render import JUMPS, OWN_PREFIXES, jump_rule
 from .sets import OWN_SETS, PODS
 from .table import SetContent, Steps, Table, pieces
+
+PATIENCE, PAUSE = 0.2, 0.004  # seconds for sets to be free; between two tries
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -51,18 +56,36 @@ def parse_sets(saved: str) -> dict[str, SetContent]:
 # -- writing ---------------------------------------------------------------------------------------------
 def apply(steps: Steps) -> None:
     """Do the steps, in their order. Raises ToolError, NetlinkError; what was done stays, for `read` to see."""
+    enforce(steps)
+    tidy(steps.destroy)
+
+
+def enforce(steps: Steps) -> None:
+    """All but the destruction of sets that no rule matches any more: on that nothing depends but the next change."""
     nft.run(entry.change("delete", steps.close))
     ipset.change(PODS, remove=steps.close)
     fill = [f"add {name} {m}" for name in steps.create for m in steps.add.get(name, ())]
     ipset.restore("\n".join([*(f"create {name} {kind}" for name, kind in steps.create.items()), *fill]))
     for name in steps.add.keys() - steps.create.keys():
         ipset.change(name, add=steps.add[name])
-    iptables.restore(pieces(steps.rules, iptables.PIECE_LINES if iptables.rootless() else None))
+    iptables.restore(pieces(steps.rules, iptables.PIECE_LINES if iptables.rootless() else None), freed=False)
     for name, members in steps.remove.items():
         ipset.change(name, remove=members)
-    ipset.destroy(*steps.destroy)
     ipset.change(PODS, add=steps.open)
     nft.run(entry.change("add", steps.open))
+
+
+def tidy(sets: list[str]) -> None:
+    """Destroy sets. They are in use until the kernel has freed the last rule that matched them, some 15 ms."""
+    patience = time.monotonic() + PATIENCE
+    while sets:
+        try:
+            ipset.destroy(*sets)
+            break
+        except NetlinkError as error:
+            if error.errno != ipset.BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(PAUSE)
 
 
 def ensure_jumps() -> None:

@@ -151,7 +151,7 @@ class Enforcer:
             turn, dirty, addresses = self._wanted, self._dirty, self._addresses
             self._dirty, self._addresses = {}, {}
             try:
-                await self._turn_once(dirty)
+                needless = await self._turn_once(dirty)
             except BaseException:
                 self._dirty, self._addresses = {**dirty, **self._dirty}, {**addresses, **self._addresses}
                 self._written = None
@@ -159,6 +159,16 @@ class Enforcer:
             self._judge.update(addresses)
             self._ruled = turn
             self._flow_loop.mark(self.node)
+            if needless:
+                await self._tidy(needless)
+
+    async def _tidy(self, sets: list[str]) -> None:
+        try:
+            await self._netns.run(apply.tidy, sets)
+        except BaseException:
+            self._written = None
+            self._mark()
+            raise
 
     async def _reconcile_flows(self, _: str) -> None:
         turn, judge, all_of_them = self._ruled, self._judge, self._judge_all
@@ -171,7 +181,8 @@ class Enforcer:
         self._done = turn
         self._turned.set()
 
-    async def _turn_once(self, dirty: dict[Key, None]) -> None:
+    async def _turn_once(self, dirty: dict[Key, None]) -> list[str]:
+        """Returns sets that nothing uses any more: who waits for the rules need not wait until those are gone."""
         for key in dirty:
             self._program(key)
         wanted = self._table()
@@ -182,10 +193,11 @@ class Enforcer:
             self._judge_all = True
         todo = steps(written, wanted)
         first = self._written is None
-        await self._netns.run(apply.apply, todo)
+        await self._netns.run(apply.apply if first else apply.enforce, todo)
         if first:
             await self._netns.run(apply.ensure_jumps)
         self._written = wanted
+        return [] if first else todo.destroy
 
     def _program(self, key: Key) -> None:
         pod = self._index.pods.get(key)

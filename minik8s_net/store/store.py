@@ -219,6 +219,9 @@ class Store:
                 event = self._pending.popleft()
                 for handler in tuple(self._subscribers.get(event.new.resource, ())):
                     self._call(handler, event)
+                for past in (event.old, event.new if event.type == "DELETED" else None):
+                    if past is not None:
+                        past.rest()
         finally:
             self._notifying = False
 

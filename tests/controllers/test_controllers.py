@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +26,16 @@ def slices(one: Cluster, name: str) -> list[Any]:
 
 def addresses(one: Cluster, name: str) -> dict[str, Any]:
     return {e.addresses[0]: e.conditions for s in slices(one, name) for e in s.endpoints or ()}
+
+
+def older_addresses(one: Cluster, name: str) -> set[str]:
+    """Those of the Endpoints."""
+    found = one.client.find(Endpoints, name, "default")
+    return {a.ip for s in (found.subsets if found else None) or () for a in s.addresses or ()}
+
+
+def older(one: Cluster, name: str) -> int:
+    return len(older_addresses(one, name))
 
 
 def test_a_deployment_spreads_rolls_and_rolls_back(cluster: Run) -> None:
@@ -84,7 +96,7 @@ def test_endpoints_follow_pods_and_change_one_slice(cluster: Run) -> None:
         await one.until(lambda: len(addresses(one, "web")) == 103)
         assert sorted(len(s.endpoints) for s in slices(one, "web")) == [3, 100]
         assert [(p.port, p.name) for p in slices(one, "web")[0].ports] == [(8080, "")]
-        assert len(one.client.get(Endpoints, "web", "default").subsets[0].addresses) == 103
+        await one.until(lambda: older(one, "web") == 103)
         versions = {s.metadata.name: s.metadata.resourceVersion for s in slices(one, "web")}
         pod = one.client.get(Pod, "p7", "default")
         one.report(pod, "Running", False)
@@ -93,6 +105,54 @@ def test_endpoints_follow_pods_and_change_one_slice(cluster: Run) -> None:
         assert len(changed) == 1
         one.client.delete(Service, "web", "default")
         await one.until(lambda: not slices(one, "web") and not one.client.find(Endpoints, "web", "default"))
+
+    cluster(script)
+
+
+def test_endpoints_follow_seldom_but_within_a_second(cluster: Run) -> None:
+    """Of 200 addresses, while one changes all the time: a write costs too much to be made for each change."""
+
+    async def script(one: Cluster) -> None:
+        one.create(Service, "web", {"selector": {"app": "web"}, "ports": [{"port": 80}]})
+        for number in range(200):
+            one.create(Pod, f"p{number}", template(app="web")["spec"], labels={"app": "web"})
+        await one.until(lambda: older(one, "web") == 200, 30)
+        await asyncio.sleep(0.5)  # no write is outstanding
+        writes: list[int] = []
+        own_slices: list[int] = []
+        one.client.watch(Endpoints, lambda change: writes.append(older(one, "web")))
+        one.client.watch(EndpointSlice, lambda change: own_slices.append(1))
+        writes.clear()
+        own_slices.clear()
+        changes, began = 0, time.monotonic()
+        while not writes and time.monotonic() < began + 5:
+            changes += 1
+            ip = f"10.245.{changes // 250}.{changes % 250}"  # never one that the Endpoints have already
+            status = {"podIP": ip, "podIPs": [{"ip": ip}]}
+            one.client.patch(Pod, "p7", {"status": status}, "default", subresource="status")
+            await one.until(lambda n=changes: len(own_slices) == n)
+            await asyncio.sleep(0.02)
+        assert changes > 5 and time.monotonic() - began < 3, "quiet never comes, the second does"
+        await one.until(lambda: set(addresses(one, "web")) == older_addresses(one, "web"))
+
+    cluster(script)
+
+
+def test_what_others_do_to_slices_and_endpoints_is_undone(cluster: Run) -> None:
+    """Our own writes are not looked at again; anybody else's are."""
+
+    async def script(one: Cluster) -> None:
+        one.create(Service, "web", {"selector": {"app": "web"}, "ports": [{"port": 80}]})
+        one.create(Pod, "p", template(app="web")["spec"], labels={"app": "web"})
+        await one.until(lambda: older(one, "web") == 1)
+        (name,) = (s.metadata.name for s in slices(one, "web"))
+        one.client.patch(EndpointSlice, name, {"endpoints": []}, "default")
+        one.client.patch(Endpoints, "web", {"subsets": None}, "default")
+        assert not addresses(one, "web") and older(one, "web") == 0
+        await one.until(lambda: len(addresses(one, "web")) == 1 and older(one, "web") == 1)
+        one.client.delete(EndpointSlice, name, "default")
+        one.client.delete(Endpoints, "web", "default")
+        await one.until(lambda: len(addresses(one, "web")) == 1 and older(one, "web") == 1)
 
     cluster(script)
 

@@ -1,7 +1,11 @@
 """Each thin layer over the kernel, against a kernel."""
 
+import contextlib
+import os
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +92,35 @@ def test_nft_in_process_and_by_command(ns: Netns, library: bool, monkeypatch: py
     assert {"table", "set"} <= {key for each in ns.call(nft.list_json) for key in each}
     with pytest.raises(ToolError):
         ns.call(nft.run, "add element ip t nope { 10.0.0.1 }")
+
+
+def test_rules_are_in_force_before_the_old_ones_are_freed(ns: Netns) -> None:
+    """What we wait for is the commit, not the tool's end; a refused rule is told as ever."""
+
+    def chain(number: int, rules: int) -> str:
+        made = (f"-A BIG -s 10.0.{i // 250}.{i % 250}/32 -m comment --comment r{number}" for i in range(rules))
+        return "\n".join(["*filter", ":BIG - [0:0]", *made, "COMMIT\n"])
+
+    for number, rules in enumerate((3, 3000, 1)):
+        ns.call(iptables.restore, chain(number, rules), freed=False)
+        found = iptables.chains(ns.call(iptables.save, "filter"))["BIG"]
+        assert len(found) == rules and all(f" r{number}" in line for line in found)
+    with pytest.raises(ToolError, match="at: -A BIG --nonsense"):
+        ns.call(iptables.restore, "*filter\n-A BIG --nonsense\nCOMMIT\n", freed=False)
+    deadline = time.monotonic() + 5
+    while children_named("iptables") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not children_named("iptables"), "each is waited for, by somebody"
+
+
+def children_named(name: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            called, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            if called.startswith(name) and int(rest.split()[1]) == os.getpid():
+                found.append(called)
+    return found
 
 
 def test_udp_flows_are_found_and_deleted(ns: Netns) -> None:

@@ -86,6 +86,24 @@ def test_events_come_in_order_with_the_object_before(store: Store) -> None:
     assert seen[2].new.revision == str(seen[2].revision)
 
 
+def test_a_replaced_version_keeps_its_bytes_only_and_still_tells_all(store: Store) -> None:
+    """Thousands of them are kept for watches; as trees they would make each garbage collection a long pause."""
+    put(store, "a", number=1)
+    old = store.get("pods", "default", "a")
+    assert old is not None
+    tree, revision = old.tree, old.revision
+    put(store, "a", number=2)
+    assert old.tree == tree and old.tree is not tree and old.revision == revision
+    new = store.get("pods", "default", "a")
+    assert new is not None and new.tree is new.tree
+    last = store.remove("pods", "default", "a")
+    assert last.tree["number"] == new.tree["number"] == 2
+    events = store.since("pods", 1)
+    versions = [version for event in events for version in (event.old, event.new) if version is not None]
+    assert all(version._tree is None and version._typed is None for version in versions)
+    assert [event.new.tree["number"] for event in events] == [1, 2, 2]
+
+
 def test_a_subscriber_that_writes_is_told_afterwards_and_in_order(store: Store) -> None:
     first: list[str] = []
     second: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from minik8s_net.api.errors import FieldError, bad_value, duplicate, required, unsupported
@@ -54,11 +53,8 @@ def _endpoint(endpoint: Json, path: str, kind: str) -> list[FieldError]:
 
 
 def _address(address: str, path: str, kind: str) -> list[FieldError]:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return [bad_value(path, address, f"must be a valid {kind} address")]
-    if f"IPv{ip.version}" != kind:
+    ip = names.address(address)
+    if ip is None or f"IPv{ip.version}" != kind:
         return [bad_value(path, address, f"must be a valid {kind} address")]
     return special_address(address, path)
 

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ ; RFC 1
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Any
@@ -149,13 +150,18 @@ def env_name(value: str) -> list[str]:
     return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
 
 
+@functools.lru_cache(8192)  # when one of many endpoints changes, all the others come again
+def address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that this is, or None."""
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        return None
+
+
 def ip(value: str) -> list[str]:
     """An IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return [IP_ERROR]
-    return []
+    return [] if address(value) else [IP_ERROR]
 
 
 def cidr(value: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Any
 
@@ -193,19 +194,22 @@ def _external_ips(spec: Json) -> list[FieldError]:
 
 def special_address(address: str, path: str) -> list[FieldError]:
     """Addresses no endpoint can have: unspecified, loopback, link-local."""
+    return [bad_value(path, address, why) for why in _special(address)]
+
+
+@functools.lru_cache(8192)
+def _special(address: str) -> tuple[str, ...]:
     ip = ipaddress.ip_address(address)
-    errors = []
-    if ip.is_unspecified:
-        errors.append(bad_value(path, address, f"may not be unspecified ({address})"))
-    if ip.is_loopback:
-        errors.append(bad_value(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
-    if ip.is_link_local:
-        errors.append(bad_value(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
-    if ip.is_multicast and str(ip).startswith(("224.0.0.", "ff02:")):
-        errors.append(
-            bad_value(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
-        )
-    return errors
+    found = (
+        (ip.is_unspecified, f"may not be unspecified ({address})"),
+        (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (
+            ip.is_multicast and str(ip).startswith(("224.0.0.", "ff02:")),
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        ),
+    )
+    return tuple(why for so, why in found if so)
 
 
 def _load_balancer(spec: Json) -> list[FieldError]:

@@ -122,14 +122,15 @@ class Registry(TypedClient):
         options: WriteOptions,
         subresource: str | None = None,
     ) -> Version:
-        """Replace the object by `change(present tree)`, which must return a new tree. Raises StatusError.
+        """Replace the object by `change(present tree)`, a new tree, or the same one to leave it. Raises StatusError.
 
         `subresource` "status" takes over the status only, "finalize" (namespaces) the spec only; of pods "binding" the
         node's name, "ephemeralcontainers" and "resize" those.
         """
         version = self.read(kind, namespace, name)
         old = version.tree
-        new = change(old)
+        if (new := change(old)) is old:
+            return version
         metadata.check_update(kind, namespace, name, new, old)
         if (wanted := new["metadata"].get("resourceVersion")) and wanted != version.revision:
             raise conflict(kind.plural, name, STALE, kind.group)

@@ -45,7 +45,7 @@ class TypedClient(ABC):
         options: WriteOptions,
         subresource: str | None = None,
     ) -> Version:
-        """Replace an object by `change(present tree)`. Raises StatusError."""
+        """Replace an object by `change(present tree)`, if that is another one. Raises StatusError."""
 
     @abstractmethod
     def delete_tree(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> tuple[Version, bool]:
@@ -128,7 +128,8 @@ class TypedClient(ABC):
         subresource: str | None,
     ) -> Version:
         def checked(old: Json) -> Json:
-            return _checked(kind, change(old))
+            new = change(old)
+            return old if new == old else _checked(kind, new)
 
         return self.update_tree(kind, namespace, name, checked, WriteOptions(), subresource)
 
