@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightkube.resources.core_v1 import Node, Pod
@@ -67,6 +68,12 @@ class NodeManager:
     def netns(self) -> list[Netns]:
         """The network namespaces of those nodes."""
         return [agents.netns for agents in self._agents.values()]
+
+    def each(self) -> Iterator[tuple[str, Agents]]:
+        """Nodes and what runs on them, for callers that wait in between: one that has gone meanwhile is left out."""
+        for name in self.names():
+            if (agents := self._agents.get(name)) is not None:
+                yield name, agents
 
     def agents(self, name: str) -> Agents:
         """What runs on a node. Raises KeyError."""
