@@ -176,7 +176,7 @@ class Cluster(Drawn):
 
     # -- looking -------------------------------------------------------------------------------------------------------
     def shell(self, place: str, command: str | list[str]) -> ExecResult:
-        """Run one of the machine's own tools inside a namespace: "node-1", "fabric", "outside" or "pod/web"."""
+        """Run one of the machine's own tools inside a namespace: "node-1", "fabric", "outside", "web" or "shop/web"."""
         from .cli.shell import run_in
 
         argv = shlex.split(command) if isinstance(command, str) else command

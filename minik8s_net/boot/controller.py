@@ -132,6 +132,7 @@ def main(folder: str) -> None:
     """`python -m minik8s_net.boot.controller STATE_FOLDER`, with the runtime's process id on standard input."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
     logging.Formatter.converter = time.gmtime
+    os.umask(0o022)  # pods' files are for whoever runs in them; the state folder itself is 0700
     state = State(Path(folder))
     config = ClusterConfig.from_dict(json.loads(state.config.read_text()))
     if not (told := sys.stdin.readline().strip()):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightkube.resources.core_v1 import Node, Pod
@@ -18,9 +20,10 @@ from ..cni.node import ensure_node, remove_node
 from ..cni.peers import ensure_peers
 from ..cni.pod import Cni
 from ..config import ClusterConfig, ConfigError
-from ..kernel.netns import Netns
+from ..kernel.netns import NETNS_DIR, Netns
 from ..kubelet.kubelet import Kubelet
 from ..kubelet.kubelets import NodeKubelets
+from ..kubelet.leftovers import remove_folders, remove_pods
 from ..policy.enforcer import Enforcer
 from ..policy.index import PolicyIndex
 from ..proxy.proxier import Proxier
@@ -28,6 +31,8 @@ from ..reconcile import Reconciler
 from ..runtime.client import RuntimeClient
 from ..state import State
 from ..store.client import Change, Client
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -64,12 +69,19 @@ class NodeManager:
         """The network namespaces of those nodes."""
         return [agents.netns for agents in self._agents.values()]
 
+    def each(self) -> Iterator[tuple[str, Agents]]:
+        """Nodes and what runs on them, for callers that wait in between: one that has gone meanwhile is left out."""
+        for name in self.names():
+            if (agents := self._agents.get(name)) is not None:
+                yield name, agents
+
     def agents(self, name: str) -> Agents:
         """What runs on a node. Raises KeyError."""
         return self._agents[name]
 
     async def run(self) -> None:
         """Until cancelled."""
+        await self._collect()
         self._client.watch(Node, self._changed)
         await self._loop.run()
 
@@ -115,15 +127,35 @@ class NodeManager:
     async def _remove(self, name: str) -> None:
         agents = self._agents.pop(name)
         self._kubelets.remove(name)
-        await agents.kubelet.stop()
         for task in agents.tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await remove_node(self._config, agents.index, agents.netns, self._fabric)
-        agents.netns.close()
-        await self._runtime.remove_netns(self._config.netns(name))
+        await agents.kubelet.remove_pods()  # now that nobody makes new ones
+        await self._unplug(name, agents.index, agents.netns)
         await self._wire_peers()
+
+    async def _unplug(self, name: str, index: int, netns: Netns) -> None:
+        """Last, so that as long as there is anything of a node, its namespace tells of it."""
+        await remove_node(self._config, index, netns, self._fabric)
+        netns.close()
+        await self._runtime.remove_netns(self._config.netns(name))
+
+    async def _collect(self) -> None:
+        """What a controller before us did not get to: nodes that were removed, and folders that no pod has."""
+        stored = {node.metadata.name for node in self._client.list(Node) if node.metadata}
+        for name in {path.name.removeprefix(f"{self._config.name}.") for path in NETNS_DIR.iterdir()} - stored:
+            try:
+                index = self._config.node_index(name)
+            except ConfigError:
+                continue  # the fabric, outside, a pod
+            log.info("%s is no more: what is left of it goes", name)
+            netns = Netns(self._config.netns(name))
+            await remove_pods(self._runtime, self.cni.at(netns), name, self._state.pods)
+            await self._unplug(name, index, netns)
+        sandboxes = {sandbox.config.uid for sandbox in await self._runtime.list_pod_sandboxes()}
+        pods = {pod.metadata.uid or "" for pod in self._client.list(Pod) if pod.metadata}
+        remove_folders(self._state.pods, sandboxes | pods)
 
     async def _wire_peers(self) -> None:
         """Every node knows the way to every other node's pods."""

@@ -143,8 +143,9 @@ def _cluster_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _output(image)
 
     shell = command("shell", "cli.shell:shell", "a shell or command inside a node, a pod, the fabric or outside")
-    shell.add_argument("place", help="node-1, pod/NAME, NAMESPACE/pod/NAME, fabric or outside")
-    shell.add_argument("argv", nargs="*", metavar="-- CMD", help="what to run (default: a shell)")
+    shell.add_argument("place", metavar="PLACE", help="client, shop/client, pod/client, node-1, fabric or outside")
+    shell.add_argument("-n", "--namespace", default="default", help="of the pod (default: default)")
+    shell.add_argument("argv", nargs="*", default=[], metavar="-- CMD", help="what to run (default: a shell)")
 
 
 def _object_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

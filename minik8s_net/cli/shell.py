@@ -7,16 +7,23 @@ process joins first. What is entered is the network (and its /sys): the files ar
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import subprocess
 import sys
+import textwrap
 
 from ..boot.lifecycle import add_sbin_to_path
 from ..boot.record import Record
 from ..client.exec import ExecResult
 from ..kernel.netns import CLONE_NEWNET, NETNS_DIR, setns
+from ..runtime.client import RuntimeClient
+from ..runtime.cri import CriError, Sandbox
 from ..runtime.join import join
 from ..state import State, typed
+
+SYSTEM = "kube-system"
+SHOWN, WIDTH = 8, 80  # names of places in an error, and columns
 
 
 class ShellError(PermissionError):
@@ -28,7 +35,7 @@ def shell(args: argparse.Namespace) -> int:
     add_sbin_to_path()
     argv = args.argv or [os.environ.get("SHELL", "/bin/sh")]
     os.environ["PS1"] = f"[{args.cluster} {args.place}] # "
-    enter(args.cluster, args.place)
+    enter(args.cluster, args.place, args.namespace)
     if not args.argv and argv[0].endswith("bash"):
         argv = [argv[0], "--norc"]
     try:
@@ -51,28 +58,59 @@ def run_in(cluster: str, place: str, argv: list[str]) -> ExecResult:
     return ExecResult(done.returncode, done.stdout, done.stderr)
 
 
-def enter(cluster: str, place: str) -> None:
+def enter(cluster: str, place: str, namespace: str = "default") -> None:
     """Move this process into the place's network namespace. Raises ShellError."""
     runtime = Record(State.of(cluster)).alive("runtime")
     if not runtime:
         raise ShellError(f'the cluster "{cluster}" is not running; start it with: {typed("up", cluster)}')
-    name = netns_name(cluster, place)
     join(runtime.pid)
-    try:
-        fd = os.open(NETNS_DIR / name, os.O_RDONLY)
-    except FileNotFoundError:
-        there = ", ".join(sorted(entry.name for entry in NETNS_DIR.iterdir()))
-        raise ShellError(f'there is no namespace "{name}"; there are: {there}') from None
+    name = _netns(cluster, place, namespace, asyncio.run(_sandboxes()))
+    fd = os.open(NETNS_DIR / name, os.O_RDONLY)
     setns(fd, CLONE_NEWNET)
     os.close(fd)
 
 
-def netns_name(cluster: str, place: str) -> str:
-    """`node-1` -> `minik8s.node-1`; `pod/web`, `shop/pod/web` -> `minik8s.shop.web`."""
-    from ..runtime.sandbox import netns_name as pod_netns_name
+async def _sandboxes() -> list[Sandbox]:
+    """The runtime's, newest last: asked directly, so that it works while the controller is down."""
+    client = RuntimeClient()
+    try:
+        await client.connect()
+        return sorted(await client.list_pod_sandboxes(), key=lambda sandbox: sandbox.created_at)
+    except CriError as error:
+        raise ShellError(error.message) from None
+    finally:
+        await client.close()
 
-    parts = place.split("/")
-    if parts[-2:-1] in (["pod"], ["pods"], ["po"]):
-        namespace = parts[0] if len(parts) == 3 else "default"
-        return pod_netns_name(cluster, namespace, parts[-1])
-    return f"{cluster}.{place}"
+
+def _netns(cluster: str, place: str, namespace: str, sandboxes: list[Sandbox]) -> str:
+    """The namespace meant. A name alone is a node, the fabric or outside if there is such a place, else a pod.
+
+    Of several sandboxes of one name the newest counts: a pod that was force-deleted may still be ending.
+    """
+    shared = {entry.name.removeprefix(f"{cluster}.") for entry in NETNS_DIR.iterdir() if entry.name.count(".") == 1}
+    if place in shared:
+        return f"{cluster}.{place}"
+    pods = {(s.config.namespace, s.config.name): s.netns for s in sandboxes if s.ready}
+    wanted = pod_of(place, namespace)
+    if wanted in pods:
+        return pods[wanted]
+    text = f'no running pod "{"/".join(wanted)}"' if wanted else f'no namespace "{place}"'
+    if wanted and "/" not in place:
+        text = f'no namespace "{place}", and {text}'
+    own = sorted(pods, key=lambda pod: (pod[0] == SYSTEM, *pod))
+    there = f"{_some(sorted(shared))}; pods: {_some(['/'.join(pod) for pod in own])}"
+    before = "error: "  # as it will be printed
+    text = textwrap.fill(f"{before}there is {text}; there are: {there}", WIDTH, break_on_hyphens=False)
+    raise ShellError(text.removeprefix(before))
+
+
+def _some(names: list[str]) -> str:
+    return (", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")) or "none"
+
+
+def pod_of(place: str, namespace: str = "default") -> tuple[str, str] | None:
+    """(namespace, name): `web`, `shop/web`, `pod/web`, `pod/shop/web`, `shop/pod/web`, as `trace` takes them."""
+    parts = [part for part in place.split("/") if part not in ("pod", "pods", "po")]
+    if len(parts) not in (1, 2) or not all(parts):
+        return None
+    return (parts[0] if len(parts) == 2 else namespace), parts[-1]

@@ -42,12 +42,12 @@ def capture(args: argparse.Namespace) -> int:
     asked = {key: getattr(args, key) for key in ("place", "interface", "filter", "count", "seconds")}
     lines = api.follow("capture", **asked, namespace=args.namespace or api.namespace)
     devices = next(lines)["devices"]
-    print(f"listening in {args.place} on {args.interface or ', '.join(devices)}; Ctrl-C ends it", file=sys.stderr)
     count = lost = 0
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(args.write, "wb", buffering=0)) if args.write else None
         if file:
             file.write(pcap.head())
+        print(f"listening in {args.place} on {args.interface or ', '.join(devices)}; Ctrl-C ends it", file=sys.stderr)
         with contextlib.suppress(KeyboardInterrupt):
             for line in lines:
                 if "frame" not in line:

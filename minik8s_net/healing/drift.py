@@ -6,6 +6,7 @@ its healing is paused, is drift like any other.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,11 +70,21 @@ async def drift(live: Live, *, place: str | None = None) -> list[Drift]:
     found: list[Drift] = []
     for one in places(live):
         if place in (None, one.name):
-            found += await wiring_drift(one)
-    for node in live.nodes.names():
+            found += await unless_gone(live, one.pod.node if one.pod else one.name, wiring_drift(one))
+    for node, _ in live.nodes.each():
         if place in (None, node):
-            found += await rule_drift(live, node)
+            found += await unless_gone(live, node, rule_drift(live, node))
     return found + [each for each in await name_drift(live) if place in (None, each.place)]
+
+
+async def unless_gone(live: Live, place: str, looking: Awaitable[list[Drift]]) -> list[Drift]:
+    """What is found; nothing where the place is a node that was removed while it was looked at."""
+    try:
+        return await looking
+    except (KeyError, OSError, RuntimeError):  # not in the list, unplugged, its thread has ended
+        if place in (*live.nodes.names(), "fabric", "outside"):
+            raise
+        return []
 
 
 async def name_drift(live: Live) -> list[Drift]:

@@ -20,7 +20,7 @@ from lightkube.resources.core_v1 import Namespace, Node
 from lightkube.resources.core_v1 import Pod as ApiPod
 
 from ..store.events import EventRecorder
-from .drift import MISSING, Drift, name_drift
+from .drift import MISSING, Drift, name_drift, unless_gone
 from .pauses import Pauses
 from .places import Place, places
 from .replug import replug
@@ -68,9 +68,10 @@ class Healer:
         spared = spared or self._pauses.spared
         mended = []
         for place in places(self._live):
-            mended += await self._mend_place(place, spared)
-        for node in self._live.nodes.names():
-            mended += await self._mend_rules(node, spared)
+            node = place.pod.node if place.pod else place.name
+            mended += await unless_gone(self._live, node, self._mend_place(place, spared))
+        for node, _ in self._live.nodes.each():
+            mended += await unless_gone(self._live, node, self._mend_rules(node, spared))
         return mended
 
     # -- one turn ----------------------------------------------------------------------------------------------------

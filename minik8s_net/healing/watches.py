@@ -83,8 +83,8 @@ class Watches:
 
     async def changed(self, live: Live, *, sysctls: bool) -> Changed:
         """What has changed since this was asked last; `sysctls`: of those too."""
-        for name in live.nodes.names():
-            await self._ask_node(name, live.nodes.agents(name).netns, sysctls)
+        for name, agents in live.nodes.each():
+            await self._ask_node(name, agents.netns, sysctls)
         for name, host in (("fabric", live.fabric), ("outside", live.outside)):
             if sysctls:
                 self._compare_sysctls(name, await host.run(_sysctls, False))
@@ -108,8 +108,8 @@ class Watches:
     async def _begin(self, key: Key, netns: Netns, pod: str) -> None:
         try:
             listener = await netns.run(_listen, netns.fd, pod)
-        except FileNotFoundError:
-            self._moved = True  # a pod that has gone meanwhile
+        except (OSError, RuntimeError):
+            self._moved = True  # a pod that has gone meanwhile, or a node
             return
         self._listeners[key] = listener
         asyncio.get_running_loop().add_reader(listener, self._told, key)

@@ -15,6 +15,7 @@ from ..runtime.cri import ContainerConfig, ContainerStatus, CriError, Mount
 from .backoff import BackOff
 from .env import ConfigError, command, decoded, environment, expand
 from .host import Host
+from .identity import identity
 from .probes import Looker
 from .volumes import VolumeError
 
@@ -144,7 +145,9 @@ class ContainerManager:
         host = self.host
         env = environment(pod, container, self._services(pod), self._lookup(pod), (address, host.node_ip))
         argv, args = command(container, env)
-        security = container.securityContext
+        security, who = container.securityContext, identity(pod, container)
+        if who.denied:
+            host.events.warning(pod, "SecurityContextIgnored", who.denied, field_path(pod, container))
         capabilities = security.capabilities if security else None
         mounts: list[Mount] = self.volumes.mounts(pod, container, lambda text: expand(text, env))
         log = host.pods_root / self.uid / "logs" / container.name / f"{attempt}.log"
@@ -165,6 +168,10 @@ class ContainerManager:
             add_capabilities=list((capabilities.add if capabilities else None) or ()),
             drop_capabilities=list((capabilities.drop if capabilities else None) or ()),
             termination_message_path=container.terminationMessagePath or "/dev/termination-log",
+            user=who.user,
+            group=who.group,
+            groups=who.groups,
+            read_only_root=bool(security and security.readOnlyRootFilesystem),
         )
 
     def _lookup(self, pod: Pod):  # type: ignore[no-untyped-def]

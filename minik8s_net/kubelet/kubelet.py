@@ -25,6 +25,7 @@ from ..store.client import Change, Client
 from ..store.events import EventRecorder
 from . import node
 from .host import Host, PodNetwork
+from .leftovers import remove_pods, remove_sandbox
 from .pod import PodWorker
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,12 @@ class Kubelet:
         for worker in self._workers.values():
             worker.detach()
 
+    async def remove_pods(self) -> None:
+        """The node has left the cluster: nothing of its pods stays. Call after `run` has been cancelled."""
+        await remove_pods(self.runtime, self.host.network, self.node_name, self.host.pods_root)
+        for uid in self._workers:  # also of pods that had no sandbox yet
+            self.host.volumes(uid).tear_down()
+
     def wired(self) -> list[tuple[Pod, Sandbox]]:
         """The pods of this node that stand on the pod network now: wired up, and not on their way out."""
         return [
@@ -107,6 +114,11 @@ class Kubelet:
             and pod.metadata is not None
             and pod.metadata.deletionTimestamp is None
         ]
+
+    def sandbox(self, uid: str) -> Sandbox | None:
+        """The pod's sandbox, while it has one: nobody else knows the name of its namespace."""
+        worker = self._workers.get(uid)
+        return worker.sandbox if worker else None
 
     def knows(self, uid: str) -> bool:
         """Whether anything of this pod is left on the node."""
@@ -211,10 +223,7 @@ class Kubelet:
                 self.host.volumes(uid).tear_down()
 
     async def _remove(self, sandbox: Sandbox) -> None:
-        if sandbox.config.netns is None:
-            await self.host.network.delete(sandbox.netns, sandbox.id)
-        await self.runtime.stop_pod_sandbox(sandbox.id)
-        await self.runtime.remove_pod_sandbox(sandbox.id)
+        await remove_sandbox(self.runtime, self.host.network, sandbox)
 
     # -- the node ------------------------------------------------------------------------------------------------
     async def _heartbeat(self) -> None:

@@ -70,9 +70,10 @@ async def stop(live: Live, asked: Json) -> Json:
 
 
 def _bounded(asked: Json, name: str, default: float, most: float) -> float:
-    value = asked.get(name) or default
+    value = asked.get(name)
+    value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        raise bad_request(f"{name}: {value!r} is not a number between 0 and {most:g}")
+        raise bad_request(f"{name}: {value!r} is not a number above 0, up to {most:g}")
     return value
 
 

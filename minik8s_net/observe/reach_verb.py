@@ -22,7 +22,8 @@ MOST = 10_000  # pairs at once: a socket each
 
 async def verb(live: Live, asked: Json) -> Json:
     """Raises StatusError: 400 for a port or protocol that is none, 404 where there is no pod."""
-    port, protocol = asked.get("port") or 80, str(asked.get("protocol") or "tcp").upper()
+    port = 80 if asked.get("port") is None else asked["port"]
+    protocol = str(asked.get("protocol") or "tcp").upper()
     if not isinstance(port, int) or not 0 < port < 65536 or protocol not in ("TCP", "UDP"):
         raise bad_request(f"port: {port!r}/{protocol} is not a port from 1 to 65535 of tcp or udp")
     namespace = asked.get("namespace")

@@ -36,7 +36,7 @@ async def resolve(live: Live, asked: Json) -> Json:
     places = Places(live)
     try:
         place = places.source(str(asked.get("source") or ""), str(asked.get("namespace") or "default"))
-        resolver = await resolver_of(place)
+        resolver = await resolver_of(live, place)
         questions: list[Json] = []
         for candidate, suffix in _candidates(resolver, name, kind):
             sock = await place.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

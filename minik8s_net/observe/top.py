@@ -24,6 +24,7 @@ from ..kernel.netns import Netns
 
 if TYPE_CHECKING:
     from ..boot.live import Live
+    from ..boot.nodes import Agents
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -92,11 +93,10 @@ async def top(live: Live, asked: Json) -> Json:
     pods: list[Json] = []
     rules: Counter[tuple[str, ...]] = Counter()
     flows: list[FlowCount] = []
-    for name in live.nodes.names():
-        agents = live.nodes.agents(name)
+    for name, agents in live.nodes.each():
         links, here, saved = await agents.netns.run(_look)
         flows += here
-        pods += _pods(live, name, agents.netns, links)
+        pods += _pods(live, name, agents, links)
         for chain, rule, counts in _policy_rules(saved):
             pod = agents.enforcer.pod_of(chain)
             direction = "ingress" if chain.startswith("KUBE-PODIN") else "egress"
@@ -121,11 +121,11 @@ def _look() -> tuple[dict[str, accounting.LinkCount], list[FlowCount], str]:
 
 
 # -- putting it together ---------------------------------------------------------------------------------------------
-def _pods(live: Live, node: str, netns: Netns, links: dict[str, accounting.LinkCount]) -> list[Json]:
+def _pods(live: Live, node: str, agents: Agents, links: dict[str, accounting.LinkCount]) -> list[Json]:
     """A pod receives what its port on the bridge sends."""
     found = []
-    for _, sandbox in live.nodes.agents(node).kubelet.wired():
-        wiring = live.nodes.cni.wiring(netns, sandbox.id)
+    for _, sandbox in agents.kubelet.wired():
+        wiring = live.nodes.cni.wiring(agents.netns, sandbox.id)
         if wiring is None or (count := links.get(wiring.host_ifname)) is None:
             continue
         found.append({

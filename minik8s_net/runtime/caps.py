@@ -92,8 +92,8 @@ def _names(names: list[str]) -> frozenset[str]:
     return frozenset(name.upper().removeprefix("CAP_") for name in names)
 
 
-def limit_to(names: frozenset[str]) -> None:
-    """Give up every other capability for good: bounding, permitted, effective; nothing inheritable."""
+def bound_to(names: frozenset[str]) -> set[int]:
+    """Take every other capability out of the bounding set, for good; the numbers of those that are left."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
@@ -104,6 +104,12 @@ def limit_to(names: frozenset[str]) -> None:
     for number in range(last + 1):
         if number not in kept:
             prctl(PR_CAPBSET_DROP, number)
+    return kept
+
+
+def hold(kept: set[int]) -> None:
+    """Have these permitted and in effect, nothing inheritable."""
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
     low, high = (sum(1 << (n % 32) for n in kept if n // 32 == word) for word in (0, 1))
     data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     _check(_libc.capset(header, data), "capset")

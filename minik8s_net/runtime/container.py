@@ -10,11 +10,12 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 import termios
 from typing import Any, NoReturn
 
-from . import caps, ids, rootfs
+from . import caps, ids, rootfs, user
 from .init import Init
 from .log import LogFile
 from .syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, MS_PRIVATE, MS_REC, mount, setns
@@ -26,7 +27,7 @@ START_FAILED = 128  # what containerd reports as exit code of a container that c
 
 def environment(config: Json, hostname: str, tty: bool = False) -> dict[str, str]:
     """What the process gets: its own variables over a sane PATH and HOME."""
-    base = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": "/root"}
+    base = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": user.home(config)}
     return {**base, **({"TERM": "xterm"} if tty else {}), **config["env"]}
 
 
@@ -63,7 +64,7 @@ def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int)
     log = LogFile(config["log_path"])
     # `ip netns add` in a place of ours makes its mounts shared: ours must not take them away with the old root
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-    rootfs.build(spec["place"], config, spec["etc"], spec["writable"])
+    rootfs.build(spec["place"], config, spec["etc"], spec["writable"], config["working_dir"] or spec["workdir"])
     streams = _Streams(config["tty"], config["stdin"])
     _touch_message(config["termination_message_path"])
     init = Init(log)
@@ -127,7 +128,7 @@ def become(
     if ids.is_single():
         ids.pretend()
     wanted = caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
-    caps.limit_to(wanted)
+    user.become(config, wanted, streams)
     signal.set_wakeup_fd(-1)
     for number in (*range(1, 32), signal.SIGRTMIN):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -189,7 +190,9 @@ def _not_runnable(name: str) -> Exception:
 
 def _touch_message(path: str) -> None:
     if path and os.path.isdir(os.path.dirname(path)):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        with open(path, "ab") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.fchmod(file.fileno(), 0o666)  # whoever the workload is
 
 
 def _read_message(path: str) -> bytes:

@@ -66,6 +66,10 @@ class ContainerConfig:
     add_capabilities: list[str] = field(default_factory=list)
     drop_capabilities: list[str] = field(default_factory=list)
     termination_message_path: str = "/dev/termination-log"
+    user: int | None = None  # None: root, as every image here says
+    group: int | None = None  # None: the user's by the container's /etc/passwd, else 0
+    groups: list[int] = field(default_factory=list)
+    read_only_root: bool = False
 
 
 ContainerState = Literal["created", "running", "exited"]

@@ -150,7 +150,7 @@ def _only_files_and_dns(path: str) -> None:
         file.writelines([*lines, "hosts: files dns\n"])
 
 
-def build(container: str, config: dict[str, Any], etc: dict[str, str], writable: Iterable[str]) -> None:
+def build(container: str, config: dict[str, Any], etc: dict[str, str], writable: Iterable[str], workdir: str) -> None:
     """In the container's new mount namespace (and its network namespace): make its root and move there.
 
     `etc` maps file names below /etc to their text. Raises OSError, whose text names the mount that failed.
@@ -175,13 +175,34 @@ def build(container: str, config: dict[str, Any], etc: dict[str, str], writable:
         bind(f"/dev/{name}", f"{root}/dev/{name}")
     mount("devpts", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")
+    own = [_held(root)]  # what is the container's own, and no volume
     for number, path in enumerate(writable):
-        make_place(root, f"{base}/place-{number}", path, is_dir=True)
+        own += make_place(root, f"{base}/place-{number}", path, is_dir=True)
         mount("tmpfs", root + path, "tmpfs", MS_NODEV, "mode=755,size=64m")
+        own.append(_held(root + path))
     for number, volume in enumerate(config["mounts"]):
-        _mount_volume(root, f"{base}/volume-{number}", volume)
+        own += _mount_volume(root, f"{base}/volume-{number}", volume)
     _kernel_views(root, config["privileged"])
     pivot_root(root)
+    if config["read_only_root"]:
+        _lock(own, workdir, config["termination_message_path"])
+    for fd in own:
+        os.close(fd)
+
+
+def _held(mounted: str) -> int:
+    """A mount by a descriptor: a volume may hide its path later."""
+    return os.open(mounted, os.O_PATH | os.O_CLOEXEC)
+
+
+def _lock(own: list[int], workdir: str, message: str) -> None:
+    """Inside: only volumes, /dev/shm and what the termination message is written to stay writable."""
+    os.makedirs(workdir, exist_ok=True)
+    if message and os.path.isdir(os.path.dirname(message)):
+        _touch(message)
+        bind(message, message)
+    for fd in own:
+        mount_setattr(f"/proc/self/fd/{fd}", MOUNT_ATTR_RDONLY)
 
 
 def _kernel_views(root: str, privileged: bool) -> None:
@@ -202,21 +223,23 @@ def _kernel_views(root: str, privileged: bool) -> None:
             bind("/dev/null", root + masked)
 
 
-def _mount_volume(root: str, place: str, volume: dict[str, Any]) -> None:
+def _mount_volume(root: str, place: str, volume: dict[str, Any]) -> list[int]:
     source, path = volume["host_path"], os.path.normpath("/" + volume["container_path"])
-    make_place(root, place, path, os.path.isdir(source))
+    made = make_place(root, place, path, os.path.isdir(source))
     bind(source, root + path, recursive=True)
     attributes = MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if volume.get("read_only") else 0)
     mount_setattr(root + path, attributes, recursive=True)
+    return made
 
 
-def make_place(root: str, place: str, path: str, is_dir: bool) -> None:
+def make_place(root: str, place: str, path: str, is_dir: bool) -> list[int]:
     """Make sure that `path` exists in the container, to mount on it.
 
-    Below the read-only /usr it cannot be made: there the nearest existing folder gets an overlay of its own.
+    Below the read-only /usr it cannot be made: there the nearest existing folder gets an overlay of its own (returned).
     """
+    made: list[int] = []
     if os.path.exists(root + path):
-        return
+        return made
     parent = os.path.dirname(path)
     while not os.path.isdir(root + parent):
         parent = os.path.dirname(parent)
@@ -225,6 +248,8 @@ def make_place(root: str, place: str, path: str, is_dir: bool) -> None:
             os.makedirs(f"{place}/{name}")
         layers = f"lowerdir={root}{parent},upperdir={place}/upper,workdir={place}/work,userxattr"
         mount("overlay", root + parent, "overlay", MS_NODEV, layers)
+        made.append(_held(root + parent))
     os.makedirs(root + (path if is_dir else os.path.dirname(path)), exist_ok=True)
     if not is_dir:
         _touch(root + path)
+    return made

@@ -6,8 +6,9 @@ from pathlib import Path
 from types import TracebackType
 
 from minik8s_net.boot.record import Record
-from minik8s_net.cli.shell import netns_name
+from minik8s_net.cli.shell import pod_of
 from minik8s_net.kernel.netns import NETNS_DIR, Netns
+from minik8s_net.runtime.sandbox import netns_name
 from minik8s_net.state import State
 
 
@@ -22,7 +23,8 @@ class Inside:
 
     def __call__(self, place: str) -> Netns:
         if place not in self._open:
-            name = netns_name(self._cluster, place)
+            pod = pod_of(place) if "/" in place else None
+            name = netns_name(self._cluster, *pod) if pod else f"{self._cluster}.{place}"
             self._open[place] = Netns(name, self._root / NETNS_DIR.relative_to("/") / name)
         return self._open[place]
 

@@ -252,6 +252,12 @@ def test_rootless_is_the_same(user_home: Home, eventually: Callable[..., Any]) -
     assert [entry for entry in demo if not entry["ok"]] == []
     listed = user_home.minik8s("shell", "--cluster", "r", "node-1", "--", "ip", "-o", "address").stdout
     assert "10.244.1.1/24" in listed
+    c = user_home.cluster("r")
+    c.apply(pod("wants-a-user", "x", TOOLS, securityContext={"runAsUser": 1000}))
+    c.wait("pod/wants-a-user")  # there is one id only: it runs, and an event says as whom
+    denied = [e for e in c.get("events") if e.reason == "SecurityContextIgnored"]
+    assert [e.involvedObject.name for e in denied] == ["wants-a-user"]
+    assert "user 1000 cannot be had" in denied[0].message
 
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: c, image: nginx}]}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,15 @@ def test_what_cannot_be_captured(pods: Cluster) -> None:
         pods.capture("ghost")
     with pytest.raises(StatusError, match="seconds: -1 is not a number"):
         pods.capture("cap-me", seconds=-1)
+    with pytest.raises(StatusError, match="count: 0 is not a number above 0"):
+        pods.capture("cap-me", count=0, seconds=5)
+    with pytest.raises(StatusError, match="seconds: 0 is not a number above 0"):
+        pods.trace("cap-me", "dns:kubernetes", seconds=0)
+
+
+@pytest.mark.cluster
+def test_a_file_that_cannot_be_written_is_told_at_once(pods: Cluster, home: Home) -> None:
+    argv = ("capture", "--cluster", "shared", "cap-me", "--seconds", "60", "-w", "/nope/x.pcap")
+    began = time.monotonic()
+    assert home.minik8s(*argv, check=False).stderr == "error: /nope/x.pcap: No such file or directory\n"
+    assert time.monotonic() - began < 30

@@ -57,6 +57,9 @@ def test_vxlan_and_nftables(fresh_home: Home, tmp_path: Path) -> None:
     assert "default/empty" in c.trace("client", "http://empty").because
     hairpin = c.trace("near", "http://near-svc")
     assert [s.what.rpartition(": ")[2] for s in hairpin.stations if s.layer == "nat"][:2] == ["DNAT", "masquerade"]
+    from_node = c.trace("node-1", "svc/far-svc")  # translated before the first device
+    assert (from_node.verdict, from_node.gaps) == ("delivered", [])
+    assert "node-1 > name rule nat rule nat interface rule tunnel" in bones(from_node)
     outside = c.trace("outside", "172.18.1.1:30080")
     assert (outside.verdict, outside.gaps) == ("delivered", [])
     wrapping = [

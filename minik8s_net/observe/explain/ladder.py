@@ -114,7 +114,7 @@ class Ladder:
                 self._say(f"is there a Service {meant[1]} in {meant[0]}?", False, cause.sentence, cause.object)
                 return cause
             self._say("is there such a Service?", True, self._word())
-        if target.kind != "service" and place.kind == "pod" and (unnamed := await self._resolves(place)):
+        if target.kind != "service" and place.pod and (unnamed := await self._resolves(place)):
             return unnamed
         return None if target.kind == "dns" or self._service is None else self._endpoints()
 
@@ -188,7 +188,7 @@ class Ladder:
             found[ip] = (f"{key[0]}/{key[1]}" if key else "", (pod.spec.nodeName if pod and pod.spec else "") or "")
         node = place.pod.spec.nodeName if place.pod and place.pod.spec else place.name if place.kind == "node" else ""
         source = place.name if place.kind == "pod" else ""
-        ip = (place.pod.status.podIP if place.pod and place.pod.status else None) or ""
+        ip = (place.pod.status.podIP if source and place.pod and place.pod.status else None) or ""
         return Path(source, node or "", ip, found, service.removeprefix("Service "))
 
     async def _prove(self, cause: Cause | None) -> Cause | None:

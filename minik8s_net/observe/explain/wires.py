@@ -129,7 +129,7 @@ def _of_rules(live: Live, path: Path, d: Drift, said: str) -> Cause | None:
         return None
     if d.what not in (f"service {path.service}", "kube-proxy", "rules of kube-proxy") and "jump" not in d.what:
         return None
-    if live.nodes.agents(d.place).proxier.halted:
+    if d.place in live.nodes.names() and live.nodes.agents(d.place).proxier.halted:
         return Cause("proxy-stopped", f"Node {d.place}", f"kube-proxy of {d.place} has stopped: {said}",
                      f"minik8s diff {d.place}; start it again: minik8s fault resume proxy")  # fmt: skip
     return Cause("rule-missing", d.object or f"Service {path.service}", said,
@@ -139,6 +139,8 @@ def _of_rules(live: Live, path: Path, d: Drift, said: str) -> Cause | None:
 # -- rules of nobody's -----------------------------------------------------------------------------------------------
 async def _foreign(live: Live, path: Path, place: str) -> list[Cause]:
     """Tables on devices and bridges that are none of ours, and strangers among the ports of the fabric's bridge."""
+    if place not in (*live.nodes.names(), "fabric"):
+        return []  # a node that has gone meanwhile
     netns = live.fabric if place == "fabric" else live.nodes.agents(place).netns
     rules, strangers, lonely = await netns.run(_look, {*live.nodes.names(), OUTSIDE_PORT})
     found = list(_of_tables(path, place, rules))

@@ -72,7 +72,8 @@ class Matcher:
     def __init__(self, flow: Flow, records: list[Record]) -> None:
         self._flow, self._records = flow, records
         self._all = sorted((s for r in records for s in _frames(r)), key=lambda s: s.at_ns)
-        self._first = self._first_sequence()
+        walks = [walk for record in records for walk in _walks(record)]
+        self._first = self._first_sequence(walks)
         self._ends: set[Ends] = {(flow.client, flow.port, "", 0)}
         self.out, self.back = Leg(), Leg()
         self.out.seen = [s for s in self._all if self._goes_out(s.packet)]
@@ -81,15 +82,19 @@ class Matcher:
         data = [s for s in self._all if s.packet.kind == "tcp" and s.packet.size]
         self.request = [s for s in data if s.packet.ends in self._ends]
         self.answer = [s for s in data if _reversed(s.packet.ends) in self._ends]
-        walks = [walk for record in records for walk in _walks(record)]
         self.out.walks = [walk for walk in walks if self._belongs(walk, self.out)]
         self._ends |= {walk.packet.ends for walk in self.out.walks}  # half translated: between DNAT and SNAT
         self.back.walks = [walk for walk in walks if self._belongs(walk, self.back)]
 
-    def _first_sequence(self) -> int | None:
-        """The sequence number of our SYN, as its own source sent it."""
+    def _first_sequence(self, walks: list[Walk]) -> int | None:
+        """The sequence number of our SYN, as its own source sent it.
+
+        Rules may have seen it so when no device has: what a node sends to a Service is translated, its source too,
+        before the first device.
+        """
         own = (self._flow.client, self._flow.port)
-        opening = (s.packet for s in self._all if s.packet.kind == "tcp" and s.packet.flags & (SYN | ACK) == SYN)
+        packets = [s.packet for s in self._all] + [walk.packet for walk in walks]
+        opening = (p for p in packets if p.kind == "tcp" and p.flags & (SYN | ACK) == SYN)
         return next((p.seq for p in opening if (p.src, p.sport) == own), None)
 
     def _goes_out(self, p: Packet) -> bool:

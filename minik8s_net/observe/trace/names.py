@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...boot.live import Live
 from ...kernel import sockets
 from .. import decode
 from ..decode import Dns
@@ -55,9 +56,12 @@ class Lookup:
         return [value for kind, value in self.answer.answers if kind == "A"] if self.answer else []
 
 
-async def resolver_of(place: Place) -> Resolver:
-    """Of the first process in the place's namespace; an empty one if none may be looked at."""
-    pids = await asyncio.to_thread(sockets.processes_in, place.fd)
+async def resolver_of(live: Live, place: Place) -> Resolver:
+    """Of the pod's first process, else of the first in the namespace; an empty one if none may be looked at."""
+    if place.sandbox:  # by its containers: in a node's namespace are the processes of many, each with files of its own
+        pids = [container.pid for container in await live.runtime.list_containers(place.sandbox.id) if container.pid]
+    else:
+        pids = await asyncio.to_thread(sockets.processes_in, place.fd)
     for pid in pids:
         root = Path(f"/proc/{pid}/root/etc")
         try:

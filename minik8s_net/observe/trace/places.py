@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, ParamSpec, TypeVar
 
 from lightkube.resources.core_v1 import Pod
@@ -12,7 +12,7 @@ from lightkube.resources.core_v1 import Pod
 from ...api.errors import StatusError, bad_request
 from ...boot.live import Live
 from ...kernel.netns import NETNS_DIR, Netns, inside
-from ...runtime.sandbox import netns_name
+from ...runtime.cri import Sandbox
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,6 +30,15 @@ class Place:
     """Whose thread works for it: its own, or the one of the pod's node."""
     fd: int
     pod: Pod | None = field(default=None, repr=False)
+    """Who asks from there: also a pod on the host network, whose place is its node's."""
+    sandbox: Sandbox | None = field(default=None, repr=False)
+    """The pod's."""
+
+    @property
+    def asker(self) -> str:
+        """Whose files (resolv.conf) count: the pod's, also of one on the host network; else the place's name."""
+        meta = self.pod.metadata if self.pod else None
+        return f"{meta.namespace}/{meta.name}" if meta else self.name
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a quick function inside."""
@@ -50,9 +59,11 @@ class Places:
         self._pods: dict[str, Place] = {}
         shared = {"fabric": live.fabric, "outside": live.outside}
         self.shared = {n: Place(n, "fabric" if n == "fabric" else "outside", ns, ns.fd) for n, ns in shared.items()}
+        self._kubelets = {}  # of now: a node may go while a trace goes on
         for name in live.nodes.names():
-            netns = live.nodes.agents(name).netns
-            self.shared[name] = Place(name, "node", netns, netns.fd)
+            agents = live.nodes.agents(name)
+            self.shared[name] = Place(name, "node", agents.netns, agents.netns.fd)
+            self._kubelets[name] = agents.kubelet
 
     def source(self, text: str, namespace: str) -> Place:
         """A pod ("client", "shop/client", "pod/client", "shop/pod/client"), a node, "outside" or "fabric".
@@ -77,15 +88,18 @@ class Places:
         node, name = pod.spec.nodeName or "", f"{pod.metadata.namespace}/{pod.metadata.name}"
         if node not in self.shared or not (pod.status and pod.status.podIP):
             return None
+        # by its uid: a predecessor of the same name, force-deleted, may still be ending, and holds the plain name
+        sandbox = self._kubelets[node].sandbox(pod.metadata.uid or "")
         if pod.spec.hostNetwork:
-            return self.shared[node]
+            return replace(self.shared[node], pod=pod, sandbox=sandbox)
+        if sandbox is None:
+            return None
         if name not in self._pods:
-            path = NETNS_DIR / netns_name(self._live.config.name, pod.metadata.namespace, pod.metadata.name)
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(NETNS_DIR / sandbox.netns, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
-            self._pods[name] = Place(name, "pod", self.shared[node].netns, fd, pod)
+            self._pods[name] = Place(name, "pod", self.shared[node].netns, fd, pod, sandbox)
         return self._pods[name]
 
     def close(self) -> None:

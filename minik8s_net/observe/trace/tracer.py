@@ -87,14 +87,14 @@ class Tracer:
             return self._pod_address(t.host)
         if t.is_address and t.kind != "dns":
             return t.host
-        resolver = await resolver_of(self._source) if self._source.kind == "pod" else Resolver()
+        resolver = await resolver_of(self._live, self._source) if self._source.pod else Resolver()
         if t.host in resolver.hosts and t.kind != "dns":
             self._say("name", f"{t.host} is {resolver.hosts[t.host]}", "found in /etc/hosts: no DNS server is asked")
             return resolver.hosts[t.host]
         if not resolver.servers:
-            why = "has no nameserver in /etc/resolv.conf" if self._source.kind == "pod" else "knows no cluster names"
-            self._say("name", f"{t.host} cannot be looked up: {self._source.name} {why}")
-            hint = f"{self._source.name} {why}; give an address, or svc/{t.host.partition('.')[0]}"
+            why = "has no nameserver in /etc/resolv.conf" if self._source.pod else "knows no cluster names"
+            self._say("name", f"{t.host} cannot be looked up: {self._source.asker} {why}")
+            hint = f"{self._source.asker} {why}; give an address, or svc/{t.host.partition('.')[0]}"
             return self._done("error", hint)
         return await self._resolved(resolver)
 
@@ -145,7 +145,14 @@ class Tracer:
     def _service_address(self, name: str) -> str:
         namespace, _, short = name.rpartition("/")
         service = self._live.client.get(Service, short, namespace or self._namespace)
-        ip = service.spec.clusterIP if service.spec else None
+        spec = service.spec
+        if spec and spec.type == "ExternalName":
+            namespace = (service.metadata and service.metadata.namespace) or namespace
+            raise bad_request(
+                f"Service {name} is an ExternalName, no more than another name for {spec.externalName}: it has no "
+                f"address of its own; trace the name instead: http://{short}.{namespace}, or http://{spec.externalName}"
+            )
+        ip = spec.clusterIP if spec else None
         if not ip or ip == "None":
             raise bad_request(f"Service {name} is headless: it has no address of its own; trace its name instead")
         self._say("name", f"Service {name} has the cluster IP {ip}", "asked of the API: no DNS look-up is part of this")

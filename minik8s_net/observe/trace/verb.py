@@ -18,9 +18,9 @@ async def trace(live: Live, asked: Json) -> Json:
     """A Trace as JSON. Raises StatusError: 400 for what cannot be asked, 404 for who is not there."""
     target = parse(str(asked.get("target") or ""))
     namespace = str(asked.get("namespace") or "default")
-    seconds = asked.get("seconds") or SECONDS
+    seconds = SECONDS if asked.get("seconds") is None else asked["seconds"]
     if not isinstance(seconds, int | float) or not 0 < seconds <= _MOST:
-        raise bad_request(f"seconds: {seconds!r} is not a number between 0 and {_MOST:g}")
+        raise bad_request(f"seconds: {seconds!r} is not a number above 0, up to {_MOST:g}")
     places = Places(live)
     try:
         source = places.source(str(asked.get("source") or ""), namespace)
