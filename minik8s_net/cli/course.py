@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,11 @@ def lab(args: argparse.Namespace) -> int:
         chosen.reset(cluster)
         print(f"lab {chosen.folder.name} is as if it had never been")
     else:
-        return _check(chosen.check(cluster), chosen.checks(), args.output)
+        status = _check(chosen.check(cluster), chosen.checks(), args.output)
+        if status and not chosen.started(cluster):
+            begin = typed(f"lab start {chosen.number}", args.cluster)
+            print(f"Nothing of this lab is in the cluster; start it with: {begin}", file=sys.stderr)
+        return status
     return 0
 
 

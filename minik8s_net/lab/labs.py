@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..api.errors import StatusError, is_not_found
+from ..client import manifests
 from ..cluster import Cluster
 from . import check
 
@@ -51,6 +53,12 @@ class Lab:
         """Make what the exercise begins with."""
         return self.make(cluster, self.folder / "start")
 
+    def started(self, cluster: Cluster) -> bool:
+        """Whether anything that the exercise begins with is there (or it begins with nothing)."""
+        start = self.folder / "start"
+        objects = manifests.read(start) if any(start.glob("*.yaml")) else []
+        return not objects or any(_is_there(cluster, one) for one in objects)
+
     def check(self, cluster: Cluster, settle: float = check.SETTLE) -> list[check.Result]:
         """Look at the cluster's state: results up to and including the first that fails."""
         return check.run(self.checks(), cluster, settle)
@@ -83,6 +91,17 @@ class Lab:
                 raise LabError(f"{script}: {said}")
             done.append(f"{script.stem}: commands run")
         return done
+
+
+def _is_there(cluster: Cluster, obj: dict[str, Any]) -> bool:
+    meta = obj["metadata"]
+    try:
+        cluster.get(obj["kind"].lower(), meta["name"], meta.get("namespace"))
+    except StatusError as error:
+        if is_not_found(error):
+            return False
+        raise
+    return True
 
 
 def folder() -> Path:

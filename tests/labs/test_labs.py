@@ -46,3 +46,9 @@ def test_lab(lab: Lab, home: Home) -> None:
     assert [(p.metadata.name, p.metadata.uid) for p in c.get("pods")] == before
     lab.reset(c)
     assert c.get("pods") == []
+
+
+def test_a_lab_that_was_not_started_says_so(shared: Cluster, home: Home) -> None:
+    done = home.minik8s("lab", "check", "6", "--cluster", "shared", check=False)
+    assert done.returncode == 1
+    assert "Nothing of this lab is in the cluster; start it with: minik8s lab start 6 --cluster shared" in done.stderr
