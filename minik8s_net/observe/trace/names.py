@@ -14,17 +14,21 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...config import ClusterConfig
 from ...kernel import sockets
+from ...kubelet import dnsconfig
 from .. import decode
 from ..decode import Dns
 from .places import Place
 
 DNS_PORT = 53
+LOCAL = "127.0.0.1"
+"""Whom the C library asks if no nameserver is given (resolv.conf(5))."""
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """What the two files say. `origin` is where they were read."""
+    """What the two files say."""
 
     servers: list[str] = field(default_factory=list)
     searches: list[str] = field(default_factory=list)
@@ -55,16 +59,20 @@ class Lookup:
         return [value for kind, value in self.answer.answers if kind == "A"] if self.answer else []
 
 
-async def resolver_of(place: Place) -> Resolver:
-    """Of the first process in the place's namespace; an empty one if none may be looked at."""
-    pids = await asyncio.to_thread(sockets.processes_in, place.fd)
+async def resolver_of(place: Place, config: ClusterConfig) -> Resolver:
+    """Of the pod's first process, or else as its kubelet wrote them; nodes and outside have no such files."""
+    if place.pod is None:
+        return Resolver(hosts={"localhost": "127.0.0.1"})  # a process there sees the machine's files, and its servers
+    # a pod on its node's network shares that with others: which process is its own is not known
+    pids = await asyncio.to_thread(sockets.processes_in, place.fd) if place.kind == "pod" else []
     for pid in pids:
         root = Path(f"/proc/{pid}/root/etc")
         try:
             return parse((root / "resolv.conf").read_text(), _read(root / "hosts"))
         except OSError:  # ended meanwhile, or has no such file
             continue
-    return Resolver()
+    address = (place.pod.status.podIP if place.pod.status else None) or ""
+    return parse(dnsconfig.resolv_conf(place.pod, config), dnsconfig.hosts(place.pod, place.name, address))
 
 
 def _read(path: Path) -> str:

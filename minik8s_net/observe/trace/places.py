@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, ParamSpec, TypeVar
 
 from lightkube.resources.core_v1 import Pod
@@ -30,6 +30,13 @@ class Place:
     """Whose thread works for it: its own, or the one of the pod's node."""
     fd: int
     pod: Pod | None = field(default=None, repr=False)
+    """Also of a source on its node's network: it has files of its own there."""
+
+    @property
+    def who(self) -> str:
+        """Who asks from here: the pod, also where the place is its node."""
+        meta = self.pod.metadata if self.pod else None
+        return f"{meta.namespace}/{meta.name}" if meta else self.name
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a quick function inside."""
@@ -69,7 +76,7 @@ class Places:
         if place is None:
             phase = (pod.status.phase if pod.status else None) or "Pending"
             raise StatusError(409, "Conflict", f'pod "{text}" has no network to send from: it is {phase}')
-        return place
+        return replace(place, pod=pod) if place.kind == "node" else place
 
     def of(self, pod: Pod) -> Place | None:
         """The place of a pod; its node for one on the host network; None if it has none (yet)."""
