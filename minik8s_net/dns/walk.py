@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+NONE = """Nodes and outside have no nameserver: ask from a pod. A pod gets one by its
+dnsPolicy: ClusterFirst, or ClusterFirstWithHostNet on the host network."""
+
 
 @dataclass(frozen=True)
 class Try:
@@ -65,7 +68,8 @@ class Walk:
     def __str__(self) -> str:
         width = max((len(t.name) + 1 for t in self.tries), default=0)
         search = f"search {' '.join(self.searches)}, ndots:{self.ndots}" if self.searches else "no search path"
-        lines = [f"nameserver {' '.join(self.servers) or 'none'}", search]
+        asked = self.tries[-1].server if self.tries else "nobody"
+        lines = [f"nameserver {' '.join(self.servers)}" if self.servers else f"no nameserver: {asked} is asked", search]
         for number, t in enumerate(self.tries, 1):
             name = f"{t.name.rstrip('.')}."
             lines.append(f"{number}  {name:{width}}  {t.type:4} {t.said:9} {t.milliseconds:.1f} ms")
@@ -74,6 +78,8 @@ class Walk:
 
     def _moral(self) -> str:
         wrong = [t for t in self.tries if t.rcode is None]
+        if wrong and not self.servers:
+            return f"Nobody answered at {wrong[-1].server}, and so there are no names here.\n{NONE}"
         if wrong:
             return f"Nobody answered at {wrong[-1].server}: kubectl -n kube-system get pods -l k8s-app=kube-dns"
         if self.found:

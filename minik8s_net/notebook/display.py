@@ -120,7 +120,7 @@ def _reach(reach: Any) -> str:
         for s in sources
     )
     body = f'<div class="mk-scroll"><table class="mk-grid"><tr><th>from ↓ to →</th>{head}</tr>{rows}</table></div>'
-    wrong = f"{len(reach.wrong)} against policy"
+    wrong = f"{len(reach.wrong)} against policy; o: reached, but refused"
     return card(f"who reaches whom, {reach.protocol}/{reach.port}", f'{body}<p class="mk-dim">{wrong}</p>')
 
 
@@ -128,8 +128,7 @@ def _cell(cell: Any) -> str:
     if cell is None:
         return "<td></td>"
     kind = ("mk-yes" if cell.reached else "mk-no") + (" mk-wrong" if cell.wrong else "")
-    mark = ("✓" if cell.reached else "·") + ("!" if cell.wrong else "")
-    return f'<td class="{kind}" title="{escape(cell.measured)}">{mark}</td>'
+    return f'<td class="{kind}" title="{escape(cell.measured)}">{cell.mark}</td>'
 
 
 def _objects(things: list[Any]) -> str:

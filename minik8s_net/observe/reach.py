@@ -25,6 +25,8 @@ from ..kernel.netns import CLONE_NEWNET, Netns, setns
 Json = dict[str, Any]
 Outcome = Literal["open", "refused", "dropped", "unreachable"]
 WIDTH = 80
+LEAST = 24  # characters of a name in a row
+LEGEND = "✓ answers, o refuses (nobody listens there), · not reached, ! against policy"
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 
@@ -57,10 +59,15 @@ class Cell:
         """Whether that is not what was expected."""
         return self.expected is not None and self.expected != self.reached
 
+    @property
+    def mark(self) -> str:
+        """One character, and `!` where it is wrong. A refusal has its own: there is a way, and nobody at its end."""
+        return {"open": "✓", "refused": "o"}.get(self.measured, "·") + ("!" if self.wrong else "")
+
 
 @dataclass(frozen=True)
 class Reach(Drawn):
-    """The matrix, source by source. Prints as a table: ✓ reached, · not; `!` where policy says otherwise."""
+    """The matrix. Prints as a table, source by source: see LEGEND."""
 
     port: int
     protocol: str
@@ -90,35 +97,47 @@ class Reach(Drawn):
         for cell in self.cells:
             rows.setdefault(cell.source, {})[cell.target] = cell
         targets = list(dict.fromkeys(c.target for c in self.cells))
-        if sum(len(t) + 2 for t in targets) > WIDTH:
-            return self._narrow(rows, targets)
         side = max([len(name) for name in rows] + [len(self.protocol) + 7])
+        if side + sum(len(t) + 2 for t in targets) > WIDTH:
+            return self._narrow(rows, targets)
         lines = [f"{f'{self.protocol}/{self.port}':<{side}}  " + "  ".join(targets)]
         for source, row in rows.items():
-            marks = (f"{_mark(row.get(t)):^{len(t)}}" for t in targets)
+            marks = (f"{_mark(row, t):^{len(t)}}" for t in targets)
             lines.append(f"{source:<{side}}  " + "  ".join(marks).rstrip())
         return "\n".join([*lines, self._sum()])
 
     def _narrow(self, rows: dict[str, dict[str, Cell]], targets: list[str]) -> str:
-        """Columns by number, and who has which number: for more than fit side by side."""
-        number = {target: i for i, target in enumerate(targets, 1)}
-        cell = len(str(len(targets))) + 1
-        side = min(max(len(name) for name in rows), max(16, WIDTH - cell * len(targets)))
-        rows = {name if len(name) <= side else f"{name[: side - 1]}…": row for name, row in rows.items()}
-        lines = [f"{f'{self.protocol}/{self.port}':<{side}}" + "".join(f"{n:>{cell}}" for n in number.values())]
-        lines += [f"{s:<{side}}" + "".join(f"{_mark(row.get(t)):>{cell}}" for t in targets) for s, row in rows.items()]
-        legend = [f"{n} {target}" for target, n in number.items()]
-        return "\n".join([*lines, *textwrap.wrap("to: " + ", ".join(legend), WIDTH), self._sum()])
+        """Everybody by number, and who has which: for more than fit side by side; in blocks where numbers do not."""
+        number = {name: i for i, name in enumerate(dict.fromkeys([*targets, *rows]), 1)}
+        digits = len(str(len(number)))
+        cell = max(digits, 2) + 1  # a mark may have two characters
+        side = min(max(len(name) for name in rows), max(LEAST, WIDTH - digits - 1 - cell * len(targets)))
+        size = (WIDTH - digits - 1 - side) // cell
+        lines: list[str] = []
+        for block in (targets[i : i + size] for i in range(0, len(targets), size)):
+            head = f"{f'{self.protocol}/{self.port}':<{digits + 1 + side}}"
+            lines.append(head + "".join(f"{number[t]:>{cell}}" for t in block))
+            for source, row in rows.items():
+                marks = "".join(f"{_mark(row, t):>{cell}}" for t in block)
+                lines.append(f"{number[source]:>{digits}} {_short(source, side):<{side}}{marks}")
+            lines.append("")
+        legend = ", ".join(f"{n}\xa0{name}" for name, n in number.items())  # a number stays with its name
+        who = [line.replace("\xa0", " ") for line in textwrap.wrap(legend, WIDTH, break_on_hyphens=False)]
+        return "\n".join([*lines, *who, self._sum()])
 
     def _sum(self) -> str:
-        marks = "✓ reached, · not, ! against policy"
-        return f"{len(self.cells)} pairs in {self.seconds:.2f} s, {len(self.wrong)} against policy ({marks})"
+        told = f"{len(self.cells)} pairs in {self.seconds:.2f} s, {len(self.wrong)} against policy"
+        return f"{told}\n{LEGEND}"
 
 
-def _mark(cell: Cell | None) -> str:
-    if cell is None:
-        return ""
-    return ("✓" if cell.reached else "·") + ("!" if cell.wrong else "")
+def _mark(row: dict[str, Cell], target: str) -> str:
+    return row[target].mark if target in row else ""
+
+
+def _short(name: str, width: int) -> str:
+    """Without its middle: what tells pods of one Deployment apart is the end."""
+    head = width // 3
+    return name if len(name) <= width else f"{name[:head]}…{name[len(name) - (width - head - 1) :]}"
 
 
 @dataclass

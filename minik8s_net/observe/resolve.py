@@ -2,7 +2,8 @@
 
 `POST /minik8s/v1/resolve {"source": "client", "name": "web", "type": "SRV"}` answers {servers, searches, ndots,
 questions: [{server, name, type, suffix, rcode, answers, milliseconds, error}]}; rcode null: nobody answered.
-The walk is the C library's (resolv.conf(5)): it ends with the first answer that has records.
+The walk is the C library's (resolv.conf(5)): it ends with the first answer that has records. Where there is no
+nameserver, the C library asks the place itself, 127.0.0.1, and so do we.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..api.errors import bad_request
 from ..boot.live import Live
 from ..dns.wire import TYPES
 from . import decode
-from .trace.names import DNS_PORT, Resolver, resolver_of
+from .trace.names import DNS_PORT, LOCAL, Resolver, resolver_of
 from .trace.places import Places
 
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ async def resolve(live: Live, asked: Json) -> Json:
         for candidate, suffix in _candidates(resolver, name, kind):
             sock = await place.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             with sock:
-                server = (resolver.servers or [str(live.config.dns_ip)])[0]
+                server = (resolver.servers or [LOCAL])[0]
                 questions.append({"suffix": suffix, **await _ask(sock, server, candidate, kind)})
             if questions[-1]["answers"] or questions[-1]["rcode"] is None:
                 break

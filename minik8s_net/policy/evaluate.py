@@ -55,6 +55,8 @@ class DirectionVerdict:
     allowed: bool
     why: str
     findings: tuple[Finding, ...] = ()
+    isolating: tuple[str, ...] = ()
+    """The policies that select the pod in this direction."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def _ask_all(policies: list[NetworkPolicy], question: _Question) -> DirectionVer
         why = f"isolated by {', '.join(isolating)}, and no rule matches"
     else:
         why = "no policy selects the pod"
-    return DirectionVerdict(question.direction, bool(isolating), bool(matched) or not isolating, why, tuple(findings))
+    allowed = bool(matched) or not isolating
+    return DirectionVerdict(question.direction, bool(isolating), allowed, why, tuple(findings), tuple(isolating))
 
 
 def _ask(name: str, policy: NetworkPolicy, question: _Question) -> list[Finding]:

@@ -36,11 +36,12 @@ def policy(name: str, namespace: str, app: str, **spec: Any) -> dict[str, Any]:
 
 SLEEP = {"command": ["sleep", "infinity"]}
 LOCAL = {"command": ["python3", "-m", "http.server", "80", "--bind", "127.0.0.1"]}
+ALIASES = [{"ip": "172.18.1.1", "hostnames": ["node.alias"]}]
 NEVER = {"readinessProbe": {"httpGet": {"path": "/nothing-here", "port": 80}, "periodSeconds": 1}}
 DNS = [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}]
 OBJECTS = [
     {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "walled"}},
-    pod("client", "node-2", "netshoot", container=SLEEP),
+    pod("client", "node-2", "netshoot", container=SLEEP, hostAliases=ALIASES),
     pod("near", "node-1", "netshoot", container=SLEEP),
     pod("web", "node-1", "nginx", container={"ports": [{"name": "http", "containerPort": 80}]}),
     pod("local", "node-1", "python", container=LOCAL),
@@ -75,6 +76,20 @@ OBJECTS = [
     {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "nowhere", "namespace": "default"},
      "subsets": [{"addresses": [{"ip": "10.244.1.251"}], "ports": [{"port": 80}]}]},
     service("elsewhere", "web") | {"spec": {"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}},
+    service("nameless", "web") | {"spec": {"type": "ExternalName", "externalName": "no.default.svc.cluster.local"}},
+    service("abroad", "web") | {"spec": {"type": "ExternalName", "externalName": "example.com"}},
+    pod("db-0", "node-1", "nginx", hostname="db-0", subdomain="db"),
+    service("db", "db-0") | {"spec": {"clusterIP": "None", "selector": {"app": "db-0"}, "ports": [{"port": 80}]}},
+    pod("agent", "node-1", "netshoot", container=SLEEP, hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"),
+    pod("plain", "node-1", "netshoot", container=SLEEP, hostNetwork=True),
+    service("afar", "web") | {"spec": {"ports": [{"port": 9999}]}},
+    {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "afar", "namespace": "default"},
+     "subsets": [{"addresses": [{"ip": "172.18.0.2"}], "ports": [{"port": 9999}]}]},
+    service("outer", "web") | {"spec": {"type": "NodePort", "externalTrafficPolicy": "Local",
+                                        "selector": {"app": "web"}, "ports": [{"port": 80, "nodePort": 30099}]}},
+    service("inner", "web") | {"spec": {"internalTrafficPolicy": "Local", "selector": {"app": "web"},
+                                        "ports": [{"port": 80}]}},
+    policy("a-denies", "walled", "open", ingress=[]),
     policy("picks", "walled", "picky",
            ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"team": "geusts"}}}]}]),
     policy("ports", "walled", "ported", ingress=[{"ports": [{"port": 8080}]}]),
@@ -92,6 +107,10 @@ HEALTHY = [
     ("walled/open", "http://web.default"), ("strict", "dns:web"), ("client", "dns:kubernetes"), ("near", "svc/node"),
     ("client", "udp://10.96.0.10:53"), ("client", "pod/web:80"), ("client", "http://elsewhere"), ("near", "http://node"),
     ("web", "svc/web"), ("node-2", "svc/web"), ("near", "pod/walled/ranged:80"),
+    ("client", "http://db-0.db"), ("client", "db-0.db.default.svc.cluster.local:80"), ("client", "svc/db"),
+    ("web", "http://localhost"), ("client", "http://node.alias:30080"), ("agent", "http://web"),
+    ("client", "https://kubernetes"), ("outside", "172.18.1.1:30099"), ("client", "172.18.1.2:30099"),
+    ("near", "http://inner"), ("client", "svc/elsewhere"), ("outside", "svc/db"),
 ]  # fmt: skip
 BROKEN = [
     ("client", "http://wbe", "name", "default/wbe"),
@@ -124,6 +143,22 @@ BROKEN = [
     ("guests/visitor", "pod/walled/ported:80", "policy-ingress", "walled/ports"),
     ("guests/visitor", "pod/walled/ranged:80", "policy-ingress", "walled/ranges"),
     ("client", "svc/nowhere", "no-endpoints", "default/nowhere"),
+    ("client", "http://nameless", "name", "default/nameless"),
+    ("client", "http://abroad", "name", "default/abroad"),
+    ("client", "db-0.db.default.svc.cluster.local:9999", "listener", "default/db-0"),
+    ("client", "http://db-1.db", "name", "db-1.db"),
+    ("client", "http://example.com", "name", "example.com"),
+    ("client", "http://node.alias:81", "listener", "node-1"),
+    ("web", "http://localhost:81", "listener", "default/web"),
+    ("plain", "http://web", "name", "default/plain"),
+    ("outside", "http://web", "name", "outside"),
+    ("client", "8.8.8.8:80", "no-way-out", "8.8.8.8"),
+    ("outside", "svc/web", "no-way-out", "default/web"),
+    ("client", "10.96.77.77:80", "no-endpoints", "10.96.77.77"),
+    ("client", "http://afar:9999", "listener", "outside"),
+    ("outside", "172.18.1.2:30099", "traffic-policy", "default/outer"),
+    ("node-1", "172.18.1.2:30099", "traffic-policy", "default/outer"),
+    ("client", "http://inner", "traffic-policy", "default/inner"),
 ]
 AT_WEB = {"at": "node-1"}
 FAULTS: list[tuple[str, dict[str, Any], str]] = [
@@ -155,7 +190,7 @@ def why(home: Home) -> Iterator[Cluster]:
     home.minik8s("up", "--cluster", NAME, "--nodes", "2")
     cluster = home.cluster(NAME)
     cluster.apply(OBJECTS)
-    for name in ("client", "near", "web", "local", "quiet", "mute", "strict"):
+    for name in ("client", "near", "web", "local", "quiet", "mute", "strict", "db-0", "agent", "plain"):
         cluster.wait(f"pod/{name}")
     for name in ("web", "open", "picky", "ported", "ranged"):
         cluster.wait(f"pod/{name}", namespace="walled")
@@ -177,6 +212,7 @@ def test_a_healthy_way_has_no_cause(source: str, target: str, why: Cluster) -> N
     found = why.explain(source, target)
     assert found.cause is None and found.verdict == "reachable" and not found.differences, str(found)
     assert not [step for step in found.steps if step.ok is False], str(found)
+    assert found.steps[-1].ok and "the kernel says delivered" in found.steps[-1].because, str(found)
 
 
 @pytest.mark.parametrize(("source", "target", "kind", "culprit"), BROKEN)
@@ -219,6 +255,65 @@ def test_a_fault_is_named_from_evidence(
         why.clear()
         why.apply([service("web", "web")])
     eventually(lambda: why.explain("client", "http://web").cause is None, seconds=10)
+
+
+def test_of_two_faults_the_one_that_severs_is_the_cause(why: Cluster, eventually: Callable[..., Any]) -> None:
+    why.fault("delay", node="node-2", milliseconds=20)
+    try:
+        eventually(lambda: str(why.explain("client", "pod/web:80").verdict) == "degraded")
+        why.fault("missing-route", node="node-2", peer="node-1")
+        found = why.explain("client", "pod/web:80")
+        assert found.cause and found.cause.kind == "route-missing" and found.verdict == "unreachable", str(found)
+        assert "minik8s fault clear" in found.cause.mend and "no-answer" in found.steps[-1].because
+    finally:
+        why.clear()
+
+
+def test_a_denial_names_the_policy_of_each_rule(why: Cluster) -> None:
+    both = why.explain("client", "pod/walled/open:80").cause
+    assert both and both.object == "NetworkPolicy walled/friends" and "walled/friends" in both.mend
+    assert "walled/friends ingress[0]: from[0]" in both.sentence and "walled/a-denies: ingress has no" in both.sentence
+    denied = why.explain("client", "pod/walled/web:80").cause
+    assert denied and denied.mend.startswith("write a NetworkPolicy that selects walled/web")  # no hole into `walls`
+
+
+def test_what_was_not_looked_at_is_not_ticked_and_nothing_is_said_twice(why: Cluster) -> None:
+    found = why.explain("client", "172.18.9.9:80")  # an address of the fabric that nobody has
+    (looked,) = [step for step in found.steps if "listen" in step.question]
+    assert looked.ok is None and "cannot be looked at" in looked.because
+    assert found.cause and found.cause.kind == "unknown" and found.differences == [found.cause.sentence]
+    assert str(found).count("by objects and rules") == 1 and "But:" not in str(found)
+    policy = why.explain("outside", "172.18.1.2:30099").cause
+    assert policy and "spec.externalTrafficPolicy of Service default/outer" in policy.sentence
+
+
+def test_a_hostname_that_no_pod_has_is_told_with_its_service(why: Cluster) -> None:
+    cause = why.explain("client", "http://db-1.db").cause
+    assert cause and "no pod behind Service db has the hostname db-1" in cause.sentence
+
+
+def test_an_alias_by_the_api_needs_dns_too(why: Cluster) -> None:
+    for source, culprit in (("client", "default/nameless"), ("outside", "outside")):
+        cause = why.explain(source, "svc/nameless").cause
+        assert cause and cause.kind == "name" and culprit in cause.object, cause
+
+
+def test_dns_says_whom_it_asked(why: Cluster, home: Home) -> None:
+    for source in ("plain", "outside"):
+        done = home.minik8s("dns", "--cluster", NAME, source, "web", check=False)
+        assert done.returncode == 1 and "10.96.0.10" not in done.stdout, done.stdout
+        assert "no nameserver: 127.0.0.1 is asked" in done.stdout and "no names here" in done.stdout
+    assert why.dns("agent", "web").found  # on its node's network, and yet with a resolv.conf of its own
+    assert why.trace("agent", "http://web").delivered
+
+
+def test_reach_tells_a_refusal_from_an_answer(why: Cluster, home: Home) -> None:
+    told = json.loads(home.minik8s("reach", "--cluster", NAME, "--port", "81", "-o", "json").stdout)
+    assert {"source", "target", "measured", "expected"} == set(told["cells"][0])
+    there = why.reach(81)
+    cell = there["default/client", "default/web"]
+    assert (cell.measured, cell.reached, cell.mark) == ("refused", True, "o") and "o refuses" in str(there)
+    assert why.reach(80)["default/client", "default/web"].mark == "✓"
 
 
 def test_reach_measures_what_policies_say(why: Cluster, home: Home) -> None:

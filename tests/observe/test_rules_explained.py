@@ -62,6 +62,12 @@ def _chains(cluster: Cluster, node: str) -> list[str]:
     return [*found, *(o["name"] for _, o in objects if o["table"] == "kube-proxy")]
 
 
+def test_a_chain_that_services_fill_is_not_called_empty(ruled: Cluster) -> None:
+    iptables = ruled.name == "rules-iptables"
+    told = str(ruled.explain_rule("KUBE-SERVICES" if iptables else "services"))
+    assert "empty" not in told and ("nat KUBE-SERVICES  (the chain itself)" in told or not iptables)
+
+
 def test_every_rule_has_its_object_its_yaml_and_its_source(ruled: Cluster, home: Home) -> None:
     texts: dict[str, list[str]] = {}
     seen: set[str] = set()

@@ -28,7 +28,7 @@ class Names(Face):
                 raise LookupError("only a cluster of ours can be asked from a pod's own namespace") from None
             raise
         search, ndots = " ".join(answer["searches"]) or "(none)", answer["ndots"]
-        told = f"nameserver {' '.join(answer['servers'])}; search {search}; ndots {ndots}"
+        told = f"nameserver {' '.join(answer['servers']) or '(none)'}; search {search}; ndots {ndots}"
         return {"resolver": f"/etc/resolv.conf of {pod}: {told}", "steps": [_step(q) for q in answer["questions"]]}
 
     def on_resolve(self, asked: Json) -> Json:

@@ -12,12 +12,16 @@ Json = dict[str, Any]
 
 KINDS = (
     "pod-not-running", "name", "service-port", "selector", "no-endpoints", "readiness", "target-port", "listener",
-    "policy-egress", "policy-ingress", "dns-policy", "dns-dead", "dns-slow", "proxy-stopped", "rule-missing",
-    "route-missing", "wrong-gateway", "link-down", "node-lost", "partition", "forwarding-off", "mtu", "loss", "delay",
-    "bandwidth", "drift", "unknown",
+    "traffic-policy", "policy-egress", "policy-ingress", "dns-policy", "dns-dead", "dns-slow", "proxy-stopped",
+    "rule-missing", "route-missing", "wrong-gateway", "link-down", "node-lost", "partition", "forwarding-off", "mtu",
+    "loss", "delay", "bandwidth", "drift", "no-way-out", "unknown",
 )  # fmt: skip
-"""What a cause may be. drift: the kernel differs from what was written, in another way. unknown: the reasoning finds
-nothing, and yet the connection fails."""
+"""What a cause may be. drift: the kernel differs from what was written, in another way. no-way-out: source or target
+is no part of the cluster. unknown: the reasoning finds nothing, and yet the connection fails."""
+DEGRADED = {"loss", "delay", "bandwidth", "mtu", "dns-slow"}
+"""Beside these it works, but not as it should: a single packet may well be answered."""
+FAULT = "if it was broken on purpose: minik8s fault clear"
+"""For causes that `fault inject` can make: whether it did is not looked up."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Explanation(Drawn):
         if self.cause:
             lines += ["", *_wrapped("Cause: ", f"{self.cause.sentence} ({self.cause.kind}, {self.cause.object})")]
             lines += _wrapped("Mend:  ", self.cause.mend)
-        for difference in self.differences:
+        for difference in (d for d in self.differences if self.cause is None or d != self.cause.sentence):
             lines += _wrapped("But:   ", difference)
         return "\n".join(lines)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from dataclasses import dataclass, field
 
-from lightkube.resources.core_v1 import Pod, Service
+from lightkube.resources.core_v1 import Namespace, Pod, Service
 
 from ...boot.live import Live
 from ...policy.evaluate import Endpoint, evaluate
 from ...policy.model import PodFacts
-from ..resolve import resolve
-from .model import Cause, Step
+from ..resolve import Json, resolve
+from .model import FAULT, Cause, Step
 
 DNS = ("kube-system", "kube-dns")
 DNS_PODS = {"k8s-app": "kube-dns"}
@@ -20,17 +21,58 @@ LOOKS, PAUSE = 3, 0.2  # seconds between them
 Found = tuple[list[Step], Cause | None]
 
 
+@dataclass
+class Answered:
+    """What DNS said: the name it said it of, and its addresses."""
+
+    steps: list[Step] = field(default_factory=list)
+    cause: Cause | None = None
+    name: str = ""
+    addresses: list[str] = field(default_factory=list)
+
+
 def service_of(live: Live, name: str, namespace: str) -> tuple[str, str] | None:
     """(namespace, name) of the Service that a DNS name means from a pod of `namespace`, whether it exists or not.
 
-    None for names of another shape: a host outside, or a pod's own name behind a headless Service.
+    None where that is not said by the name alone, and DNS has to speak: a host outside, or a pod behind a headless
+    Service.
     """
-    parts = name.rstrip(".").removesuffix(f".{live.config.cluster_domain}").split(".")
-    if len(parts) == 1:
-        return namespace, parts[0]
-    if len(parts) == 2 or (len(parts) == 3 and parts[2] == "svc"):
-        return parts[1], parts[0]
-    return None
+    whole = name.endswith(".")  # then no search path is tried
+    if parts := _in_cluster(live, name.rstrip(".")):
+        return parts
+    labels = name.rstrip(".").split(".")
+    if whole or len(labels) > 3:
+        return None
+    if len(labels) == 1:
+        return namespace, labels[0]
+    if len(labels) == 3:
+        return (labels[1], labels[0]) if labels[2] == "svc" else None
+    if live.client.find(Namespace, labels[1]) is None:
+        return None
+    here, there = live.client.find(Service, labels[1], namespace), live.client.find(Service, labels[0], labels[1])
+    return (labels[1], labels[0]) if there or not here else None  # else a pod's hostname behind a Service here
+
+
+def _in_cluster(live: Live, full: str) -> tuple[str, str] | None:
+    """(namespace, name) where `full` is the whole name of a Service."""
+    labels = full.removesuffix(f".svc.{live.config.cluster_domain}").split(".")
+    return (labels[1], labels[0]) if len(labels) == 2 and full.endswith(live.config.cluster_domain) else None
+
+
+def answering(live: Live, full: str) -> Service | None:
+    """The Service whose name an answer was about."""
+    meant = _in_cluster(live, full)
+    return live.client.find(Service, meant[1], meant[0]) if meant else None
+
+
+def no_server(who: str, host: str, is_pod: bool) -> Cause:
+    """Of a place without a nameserver."""
+    if not is_pod:
+        said = f"{who} knows no cluster names: it is no pod, and has no nameserver"
+        return Cause("name", who, said, f"ask from a pod, or give an address, or svc/{host.partition('.')[0]}")
+    said = f"{who} has no nameserver in /etc/resolv.conf, and so no names"
+    mend = "a pod gets one by dnsPolicy: ClusterFirst, on the host network ClusterFirstWithHostNet; or give an address"
+    return Cause("name", f"Pod {who}", said, mend)
 
 
 def no_such_service(live: Live, namespace: str, name: str) -> Cause:
@@ -56,7 +98,7 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
         verdict = evaluate(live.policies.objects.values(), live.policies.namespaces, *ends, 53, "UDP")
         if not verdict.allowed:
             side = verdict.egress if not verdict.egress.allowed else verdict.ingress
-            policy = next((f.policy for f in side.findings if f.policy in side.why), "")
+            policy = side.isolating[0]
             said = f"the pod may not ask DNS: {side.why}"
             mend = "allow egress to kube-system, UDP and TCP port 53"
             question = "do policies let it ask DNS?"
@@ -65,35 +107,66 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
     return [Step("do policies let it ask DNS?", True, "UDP 53 to the DNS pods is allowed")], None
 
 
-async def asked(live: Live, source: str, namespace: str, name: str) -> Found:
+async def asked(live: Live, source: str, namespace: str, name: str) -> Answered:
     """A real question, down the search path, from the pod."""
     question = {"source": source, "namespace": namespace, "type": "A"}
     for _ in range(LOOKS):  # one that is slow is not slow at every moment
         told = await resolve(live, {**question, "name": name})
-        if not told["searches"] and (meant := service_of(live, name, namespace)):  # its resolv.conf can't be looked at
-            full = f"{meant[1]}.{meant[0]}.svc.{live.config.cluster_domain}."
-            told = await resolve(live, {**question, "name": full})
         if any(q["rcode"] is None or (q["milliseconds"] or 0) > SLOW for q in told["questions"]):
             break
         await asyncio.sleep(PAUSE)
     asks, last = f"does {name} resolve?", told["questions"][-1]
-    tried = f"{len(told['questions'])} of its search path tried, last {last['name']}"
+    tries = len(told["questions"])
+    tried = f"{tries} of its search path tried, last {last['name']}" if tries > 1 else f"asked for {last['name']}"
     if last["rcode"] is None:
         why = last["error"] or "no answer"
         said = f"nobody answers at {last['server']} ({why})"
-        return [Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
+        return Answered([Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
             "dns-dead", "Service kube-system/kube-dns", f"{said}: DNS does not work for this pod",
-            "kubectl -n kube-system get pods -o wide; kubectl -n kube-system rollout restart deploy coredns",
-        )  # fmt: skip
+            "kubectl -n kube-system get pods -o wide; kubectl -n kube-system rollout restart deploy coredns; " + FAULT,
+        ))  # fmt: skip
     slowest = max(q["milliseconds"] or 0 for q in told["questions"])
-    if not last["answers"] and last["rcode"] not in (0, "NOERROR"):
-        said = f"{last['rcode']} for {name} ({tried})"
-        return [Step(asks, False, said)], Cause("name", name, said, "is it spelt right? See: kubectl get services")
+    if not last["answers"]:
+        cause = _unknown(live, name, namespace, f"{last['rcode']} for {name} ({tried})")
+        return Answered([Step(asks, False, cause.sentence)], cause)
+    addresses = [value for kind, value in last["answers"] if kind == "A"]
+    if not addresses:  # the C library takes that for no answer
+        cause = _leads_nowhere(live, name, last)
+        return Answered([Step(asks, False, cause.sentence, cause.object)], cause)
     if slowest > SLOW:
         said = f"an answer took {slowest:.0f} ms"
-        return [Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
+        return Answered([Step(asks, False, said, "Service kube-system/kube-dns")], Cause(
             "dns-slow", "Service kube-system/kube-dns", f"DNS is slow: {said}",
-            "kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide: is one of them busy or stopped?",
-        )  # fmt: skip
-    values = ", ".join(str(value) for _, value in last["answers"]) or "no address"
-    return [Step(asks, True, f"{last['name']}: {values}")], None
+            f"kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide: is one of them busy or stopped? {FAULT}",
+        ), last["name"], addresses)  # fmt: skip
+    values = ", ".join(str(value) for _, value in last["answers"])
+    return Answered([Step(asks, True, f"{last['name']}: {values}")], None, last["name"], addresses)
+
+
+def _unknown(live: Live, name: str, namespace: str, said: str) -> Cause:
+    """No such name. With two labels a pod behind a Service, or a Service in a namespace, may have been meant."""
+    labels = name.rstrip(".").split(".")
+    metas = [s.metadata for s in live.client.list(Service) if s.metadata]
+    there = [meta.namespace or "" for meta in metas if meta.name == labels[0]]
+    if len(labels) == 2 and there and not live.client.find(Namespace, labels[1]):
+        said = f"{said}: there is no namespace {labels[1]}, and a Service {labels[0]} in {', '.join(sorted(there))}"
+        return Cause("name", f"Service {labels[1]}/{labels[0]}", said, f"ask for {labels[0]}.{min(there)}")
+    if len(labels) == 2 and live.client.find(Service, labels[1], namespace):
+        said = f"{said}: no pod behind Service {labels[1]} has the hostname {labels[0]}"
+        return Cause("name", name, said, f"kubectl -n {namespace} get pods; behind it: minik8s dns POD {labels[1]}")
+    more = "" if len(labels) == 1 else "; names outside the cluster are not known in it"
+    return Cause("name", name, said, f"is it spelt right? See: kubectl get services -A{more}")
+
+
+def _leads_nowhere(live: Live, name: str, last: Json) -> Cause:
+    """An alias (ExternalName) of a name that has no address."""
+    alias = str(last["answers"][-1][1]).rstrip(".")
+    said = f"{name} is another name for {alias}, and that has no address"
+    if not alias.endswith(live.config.cluster_domain):
+        said += ": it is no name of the cluster, which has no way out"
+    service = answering(live, last["name"])
+    meta = service.metadata if service else None
+    if meta is None:
+        return Cause("name", name, said, "is that spelt right? See: kubectl get services")
+    mend = f"spec.externalName: kubectl -n {meta.namespace} get service {meta.name} -o yaml"
+    return Cause("name", f"Service {meta.namespace}/{meta.name}", said, mend)

@@ -8,21 +8,22 @@ from ..trace.model import Trace
 from ..trace.places import Place, Places
 from ..trace.target import Target
 from ..trace.tracer import Tracer
-from .model import Cause, Step
+from .model import DEGRADED, Cause, Step
 
 SECONDS = 0.6  # an answer takes milliseconds
+PATIENCE = 2.5  # where the way is a slow or a lossy one: TCP has sent it twice more by then
 TRIES = 2  # one packet may be lost on a busy machine
-PARTIAL = {"loss", "delay", "bandwidth", "mtu", "dns-slow"}
-"""Causes beside which a single packet may well be answered."""
 
 
-async def traced(live: Live, places: Places, source: Place, target: Target, namespace: str, want: bool) -> Trace | None:
+async def traced(
+    live: Live, places: Places, source: Place, target: Target, namespace: str, want: bool, seconds: float = SECONDS
+) -> Trace | None:
     """The trace of one exchange, tried again if it does not end as reasoned; None where it has no one address."""
     found = None
     for _ in range(TRIES):
         try:
-            found = await Tracer(live, source, places, target, namespace, SECONDS).trace()
-        except StatusError:  # a headless Service by svc/…: only its name can be traced
+            found = await Tracer(live, source, places, target, namespace, seconds).trace()
+        except StatusError:  # it has gone meanwhile
             return None
         if arrived(found) == want:
             break
@@ -43,6 +44,6 @@ def compare(trace: Trace, cause: Cause | None, ends: int) -> tuple[Step, str]:
         ok = arrived(trace)
         return Step(question, ok, said), "" if ok else f"by objects and rules it should work, and yet {said}"
     step = Step(question, None, said)
-    if not arrived(trace) or cause.kind in PARTIAL or ends > 1:  # with several ends it may have met a good one
+    if not arrived(trace) or cause.kind in DEGRADED or ends > 1:  # with several ends it may have met a good one
         return step, ""
     return step, f"the cause above should stop it, and yet {said}"

@@ -10,6 +10,8 @@ from lightkube.resources.core_v1 import Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
 from ...boot.live import Live
+from ...proxy.model import ServicePort as Proxied
+from ...proxy.model import service_ports
 from .model import Cause, Step
 
 
@@ -22,8 +24,16 @@ class Behind:
     cause: Cause | None = None
 
 
-def behind(live: Live, service: Service, number: int | None, protocol: str) -> Behind:
-    """The endpoints of a Service's port, or the cause why there are none."""
+@dataclass(frozen=True)
+class Entry:
+    """The node whose rules choose the endpoint, and whether `externalTrafficPolicy` is the one that counts there."""
+
+    node: str
+    external: bool
+
+
+def behind(live: Live, service: Service, number: int | None, protocol: str, entry: Entry | None = None) -> Behind:
+    """The endpoints of a Service's port (those that `entry` may send to), or the cause why there are none."""
     assert service.metadata and service.spec
     name = f"Service {service.metadata.namespace}/{service.metadata.name}"
     found, ports = Behind(), service.spec.ports or []
@@ -44,12 +54,57 @@ def behind(live: Live, service: Service, number: int | None, protocol: str) -> B
         ready = [e for e in slice_.endpoints if e.conditions is None or e.conditions.ready is not False]
         found.ends += [(address, target) for e in ready for address in e.addresses if target]
     if found.ends:
-        shown = ", ".join(f"{ip}:{p}" for ip, p in found.ends[:6])
-        found.steps.append(Step("does it have endpoints?", True, shown, name))
+        found.steps.append(Step("does it have endpoints?", True, _shown(found.ends), name))
+        if entry and port:
+            _keep_local(live, service, port, entry, found)
     else:
         found.cause = _none(live, service, port, name)
         found.steps.append(Step("does it have endpoints?", False, found.cause.sentence, found.cause.object))
     return found
+
+
+def _shown(ends: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{ip}:{port}" for ip, port in ends[:6])
+
+
+def _keep_local(live: Live, service: Service, port: ServicePort, entry: Entry, found: Behind) -> None:
+    """Where a traffic policy is Local, only the entry's own endpoints are left, and none is a cause."""
+    assert service.metadata and service.spec
+    policy = "externalTrafficPolicy" if entry.external else "internalTrafficPolicy"
+    if getattr(service.spec, policy) != "Local":
+        return
+    seen = _as_seen(live, service, port, entry.node)
+    if seen is None:
+        return
+    local = {(e.ip, e.port) for e in (seen.external_endpoints if entry.external else seen.internal_endpoints)}
+    name, question = (
+        f"Service {service.metadata.namespace}/{service.metadata.name}",
+        f"has {entry.node} an endpoint of its own?",
+    )
+    if local:
+        found.ends = [end for end in found.ends if end in local]
+        found.steps.append(Step(question, True, f"it needs one, as {policy} is Local: {_shown(found.ends)}", name))
+        return
+    there = sorted({node for e in found.ends if (node := _node_of(live, e[0]))})
+    elsewhere = f"they are on {', '.join(there)}" if there else "no node of the cluster has one"
+    said = f"spec.{policy} of {name} is Local, and {entry.node} has no endpoint of its own ({elsewhere}): it drops this"
+    ask = f"ask {there[0]} instead, or " if there else ""
+    patch = f"kubectl -n {service.metadata.namespace} patch service {service.metadata.name}"
+    mend = f'{ask}let every node answer: {patch} -p \'{{"spec":{{"{policy}":"Cluster"}}}}\''
+    found.cause = Cause("traffic-policy", name, said, mend)
+    found.steps.append(Step(question, False, said, name))
+
+
+def _as_seen(live: Live, service: Service, port: ServicePort, node: str) -> Proxied | None:
+    """The port as kube-proxy of that node has to see it."""
+    ports = service_ports(service, _slices(live, service), live.nodes.agents(node).proxier.node)
+    return next((p for p in ports if (p.port, p.protocol.upper()) == (port.port, port.protocol or "TCP")), None)
+
+
+def _node_of(live: Live, ip: str) -> str:
+    """The node of the pod at an address."""
+    pods = (p for p in live.client.list(Pod) if p.status and p.status.podIP == ip and not _ended(p))
+    return next(((p.spec.nodeName if p.spec else None) or "" for p in pods), "")
 
 
 def at(live: Live, ip: str, port: int | None) -> Service | None:

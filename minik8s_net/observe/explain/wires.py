@@ -12,7 +12,7 @@ from ...cni.fabric import OUTSIDE_PORT
 from ...cni.pod import host_ifname
 from ...healing.drift import Drift, drift
 from ...kernel import nft, rtnetlink
-from .model import Cause
+from .model import DEGRADED, FAULT, Cause
 
 ORDER = ("node-lost", "partition", "delay", "link-down", "forwarding-off", "wrong-gateway", "route-missing", "mtu",
          "proxy-stopped", "rule-missing", "loss", "bandwidth", "drift")  # fmt: skip
@@ -38,7 +38,7 @@ class Path:
     @property
     def crosses(self) -> bool:
         """Whether it goes over the fabric, to some end at least; from outside it always does."""
-        return len(self.nodes) > 1 or not self.source_node
+        return len(self.nodes) > 1 or not self.source_node or any(not node for _, node in self.ends.values())
 
     def needs_gateway(self, pod: str) -> bool:
         """Whether a pod of the path sends to its default route: all but straight to, or back to, the same node."""
@@ -57,6 +57,11 @@ async def causes(live: Live, path: Path) -> list[Cause]:
     return sorted(found, key=lambda cause: ORDER.index(cause.kind))
 
 
+def severing(found: list[Cause]) -> Cause | None:
+    """The most telling one, for a way on which nothing arrives: what only hinders comes after what severs."""
+    return next((cause for cause in found if cause.kind not in DEGRADED), found[0] if found else None)
+
+
 def _silent(live: Live, node: str) -> bool:
     found = live.client.find(Node, node)
     conditions = (found.status.conditions if found and found.status else None) or []
@@ -66,7 +71,7 @@ def _silent(live: Live, node: str) -> bool:
 
 def _lost(node: str) -> Cause:
     return Cause("node-lost", f"Node {node}", f"{node} is gone: its kubelet says nothing any more",
-                 f"kubectl describe node {node}; minik8s status")  # fmt: skip
+                 f"kubectl describe node {node}; minik8s status; {FAULT}")  # fmt: skip
 
 
 def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
@@ -90,7 +95,8 @@ def _of_drift(live: Live, path: Path, d: Drift) -> Cause | None:
         return None
     if kind == "wrong-gateway" and not path.needs_gateway(d.place):
         return None
-    return Cause(kind, d.object or d.place, said, f"minik8s diff {d.place}; then: minik8s fault resume all")
+    mend = f"minik8s diff {d.place} shows it; {FAULT}; if healing is paused: minik8s fault resume all"
+    return Cause(kind, d.object or d.place, said, mend)
 
 
 def _is_met(live: Live, path: Path, what: str) -> bool:
@@ -131,9 +137,9 @@ def _of_rules(live: Live, path: Path, d: Drift, said: str) -> Cause | None:
         return None
     if d.place in live.nodes.names() and live.nodes.agents(d.place).proxier.halted:
         return Cause("proxy-stopped", f"Node {d.place}", f"kube-proxy of {d.place} has stopped: {said}",
-                     f"minik8s diff {d.place}; start it again: minik8s fault resume proxy")  # fmt: skip
+                     f"minik8s diff {d.place}; {FAULT}; if healing is paused: minik8s fault resume proxy")  # fmt: skip
     return Cause("rule-missing", d.object or f"Service {path.service}", said,
-                 f"minik8s diff {d.place}; minik8s fault resume proxy")  # fmt: skip
+                 f"minik8s diff {d.place}; {FAULT}; if healing is paused: minik8s fault resume proxy")  # fmt: skip
 
 
 # -- rules of nobody's -----------------------------------------------------------------------------------------------
@@ -147,7 +153,7 @@ async def _foreign(live: Live, path: Path, place: str) -> list[Cause]:
     if place == "fabric" and path.crosses:
         for port in (port for port in lonely if strangers and port in path.nodes):
             said = f"every frame between {port} and br0 goes through {strangers[0]}, which holds it back"
-            found.append(Cause("delay", f"Node {port}", said, "minik8s shell fabric -- ip link; ping the node"))
+            found.append(Cause("delay", f"Node {port}", said, f"minik8s shell fabric -- ip link; {FAULT}"))
     return found
 
 
@@ -169,7 +175,7 @@ def _look(hosts: set[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]
 
 def _of_tables(path: Path, place: str, rules: list[tuple[str, str]]) -> Iterator[Cause]:
     for device, rule in dict.fromkeys(rules):
-        mend = f"minik8s shell {place} -- nft list ruleset"
+        mend = f"minik8s shell {place} -- nft list ruleset; {FAULT}"
         if "iifname" in rule and "oifname" in rule:
             ends = {word for word in rule.split('"') if word in path.nodes}
             if len(ends) == 2 and (path.source_node in ends or not path.source_node):

@@ -70,7 +70,7 @@ class RuleOrigins(Drawn):
     def __str__(self) -> str:
         lines: list[str] = []
         for told in self.told:
-            lines += _wrapped(f"{told.place}  ", told.rule or "(an empty chain)", "    ")
+            lines += _wrapped(f"{told.place}  ", told.rule or "(the chain itself)", "    ")
             lines += _wrapped("  on      ", ", ".join(told.nodes), " " * 10)
             for origin in told.origins:
                 lines += _wrapped("  for     ", f"{origin}: {origin.field}", " " * 10)

@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...boot.live import Live
-from ...kernel import sockets
+from ...kubelet import dnsconfig
 from .. import decode
 from ..decode import Dns
 from .places import Place
 
 DNS_PORT = 53
+LOCAL = "127.0.0.1"
+"""Whom the C library asks if no nameserver is given (resolv.conf(5))."""
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """What the two files say. `origin` is where they were read."""
+    """What the two files say."""
 
     servers: list[str] = field(default_factory=list)
     searches: list[str] = field(default_factory=list)
@@ -57,18 +59,19 @@ class Lookup:
 
 
 async def resolver_of(live: Live, place: Place) -> Resolver:
-    """Of the pod's first process, else of the first in the namespace; an empty one if none may be looked at."""
-    if place.sandbox:  # by its containers: in a node's namespace are the processes of many, each with files of its own
-        pids = [container.pid for container in await live.runtime.list_containers(place.sandbox.id) if container.pid]
-    else:
-        pids = await asyncio.to_thread(sockets.processes_in, place.fd)
+    """Of the pod's first container, or else as its kubelet wrote them; nodes and outside have no such files."""
+    if place.pod is None:
+        return Resolver(hosts={"localhost": "127.0.0.1"})  # a process there sees the machine's files, and its servers
+    containers = await live.runtime.list_containers(place.sandbox.id) if place.sandbox else []
+    pids = [container.pid for container in containers if container.pid]
     for pid in pids:
         root = Path(f"/proc/{pid}/root/etc")
         try:
             return parse((root / "resolv.conf").read_text(), _read(root / "hosts"))
         except OSError:  # ended meanwhile, or has no such file
             continue
-    return Resolver()
+    address = (place.pod.status.podIP if place.pod.status else None) or ""
+    return parse(dnsconfig.resolv_conf(place.pod, live.config), dnsconfig.hosts(place.pod, place.name, address))
 
 
 def _read(path: Path) -> str:

@@ -35,7 +35,7 @@ class Place:
     """The pod's."""
 
     @property
-    def asker(self) -> str:
+    def who(self) -> str:
         """Whose files (resolv.conf) count: the pod's, also of one on the host network; else the place's name."""
         meta = self.pod.metadata if self.pod else None
         return f"{meta.namespace}/{meta.name}" if meta else self.name

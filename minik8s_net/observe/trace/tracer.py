@@ -87,14 +87,14 @@ class Tracer:
             return self._pod_address(t.host)
         if t.is_address and t.kind != "dns":
             return t.host
-        resolver = await resolver_of(self._live, self._source) if self._source.pod else Resolver()
+        resolver = await resolver_of(self._live, self._source)
         if t.host in resolver.hosts and t.kind != "dns":
             self._say("name", f"{t.host} is {resolver.hosts[t.host]}", "found in /etc/hosts: no DNS server is asked")
             return resolver.hosts[t.host]
         if not resolver.servers:
             why = "has no nameserver in /etc/resolv.conf" if self._source.pod else "knows no cluster names"
-            self._say("name", f"{t.host} cannot be looked up: {self._source.asker} {why}")
-            hint = f"{self._source.asker} {why}; give an address, or svc/{t.host.partition('.')[0]}"
+            self._say("name", f"{t.host} cannot be looked up: {self._source.who} {why}")
+            hint = f"{self._source.who} {why}; give an address, or svc/{t.host.partition('.')[0]}"
             return self._done("error", hint)
         return await self._resolved(resolver)
 
