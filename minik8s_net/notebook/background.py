@@ -87,9 +87,17 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        loop.run_until_complete(asyncio.sleep(0))  # transports that are closing get their last turn
+        loop.run_until_complete(_wind_up())
     finally:
         loop.close()
+
+
+async def _wind_up() -> None:
+    """Connections that were being opened come to their end, and transports that are closing get their last turns."""
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(left, timeout=1)
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 background = Background()

@@ -107,11 +107,21 @@ class Follower:
             known[_key(obj)] = _lean(obj)
         self._dirty.set()
 
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection. If cancelled meanwhile it is opened all the same, then ended: asyncio (3.11) would lose it."""
+        to = self._connection
+        opening = asyncio.create_task(asyncio.open_connection(to.host, to.port, ssl=to.tls))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(opening)
+        except BaseException:
+            opening.add_done_callback(_end)
+            raise
+
     async def _get(self, path: str) -> AsyncIterator[bytes]:
         """The pieces of an answer's body, as they come. Raises StatusError for a refusal."""
         to = self._connection
-        async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_connection(to.host, to.port, ssl=to.tls)
+        reader, writer = await self._open()
         try:
             http = h11.Connection(h11.CLIENT)
             headers = [("Host", to.host), ("Accept", "application/json"), ("User-Agent", "minik8s-notebook")]
@@ -131,6 +141,11 @@ class Follower:
                     return
         finally:
             writer.transport.abort()
+
+
+def _end(opened: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    if not opened.exception():
+        opened.result()[1].transport.abort()
 
 
 def _key(obj: Json) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from minik8s_net import Cluster
@@ -13,7 +15,7 @@ NS = "shells"
 
 
 @pytest.fixture(scope="module")
-def c(shared: Cluster) -> Cluster:
+def c(shared: Cluster) -> Iterator[Cluster]:
     shared.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
     names = [f"many-{i}" for i in range(12)]
     shared.apply([pod("here", "here", TOOLS), *(pod(name, "many", TOOLS) for name in names)], NS)
@@ -21,7 +23,9 @@ def c(shared: Cluster) -> Cluster:
     for name in ("here", *names):
         shared.wait(f"pod/{name}", namespace=NS)
     shared.wait("pod/sh-default")
-    return shared
+    yield shared
+    shared.delete("pod", "sh-default")
+    shared.delete("namespace", NS)
 
 
 @pytest.mark.parametrize(

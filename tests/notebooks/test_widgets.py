@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -253,3 +254,20 @@ def test_what_the_cluster_returns_draws_itself(c: Cluster) -> None:
     assert pretty(c.get("services")).startswith("default  kubernetes")
     assert "&lt;b&gt;" in display.bundle(ExecResult(1, "<b>", "no"))["text/html"]
     assert "exit status 1" in display.bundle(ExecResult(1, "<b>", "no"))["text/html"]
+
+
+def test_a_watch_that_ends_while_it_connects_leaves_no_socket(
+    c: Cluster, eventually: Eventually, monkeypatch: Any
+) -> None:
+    """At whatever moment: asyncio loses a connection whose opening is cancelled before TLS begins."""
+    lost: list[str] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda found: lost.append(str(found.exc_value)))
+    for step in range(40):
+        live = Live(c)
+        live.on_hello({"id": "1"})
+        time.sleep(step * 0.0005)
+        live.close()
+        eventually(lambda: not watching())
+        del live
+        gc.collect()
+    assert lost == []
