@@ -4,7 +4,7 @@ NAME/cluster.json      the configuration it was made with
 NAME/owned.json        what we own outside the folder (processes, names in /run/netns): see boot/record.py
 NAME/store.db          the objects (SQLite)
 NAME/pki/              our CA and the API server's certificate
-NAME/kubeconfig        0600; published: the path of the user's own that got our context
+NAME/kubeconfig        0600; published: the paths of the user's own that got our context
 NAME/ipam/NODE/ADDR    one file per leased pod address
 NAME/faults.json       what is broken on purpose now; paused.json: what is not to be healed
 NAME/snapshots/        NAME.json: objects and faults of a moment

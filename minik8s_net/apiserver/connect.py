@@ -87,7 +87,7 @@ def not_built(subresource: str) -> StatusError:
         "attach": "attach is not built here; use: kubectl exec -it POD -- sh",
         "portforward": "port-forward is not built here; use: kubectl proxy, or minik8s shell outside -- curl …",
     }
-    return StatusError(501, "NotImplemented", instead[subresource])
+    return StatusError(501, "NotImplemented", instead.get(subresource, f"{subresource} is not built here"))
 
 
 def container_of(pod: Version, asked: str) -> str:

@@ -23,7 +23,7 @@ from .record import Process, Record, locked
 
 START_PATIENCE = 60.0  # seconds; a machine ten times slower than a laptop still makes it
 POLL = 0.005
-PUBLISHED = "published"  # holds the path of the kubeconfig that got our context
+PUBLISHED = "published"  # holds the paths of the kubeconfigs that got our context, a line each
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide iptables from ordinary users
 
 
@@ -261,26 +261,28 @@ def _tail(path: Path, lines: int = 12) -> str:
 def _publish_context(state: State, config: ClusterConfig, progress: Callable[[str], None]) -> None:
     from ..apiserver.kubeconfig import add_context, user_kubeconfig
 
-    users = user_kubeconfig().resolve()
     try:
+        users = user_kubeconfig().resolve()
         add_context(config.name, state.kubeconfig, users)
-        (state.root / PUBLISHED).write_text(str(users))
+        with open(state.root / PUBLISHED, "a") as file:  # it may have been another one at an earlier `up`
+            file.write(f"{users}\n")
     except (OSError, ConfigError) as error:
         progress(f"(kubectl's own configuration is left alone: {error}; use KUBECONFIG={state.kubeconfig})")
 
 
 def _withdraw_context(state: State, name: str, tell: Callable[[str], None]) -> None:
-    """From the file that `up` wrote to, which need not be the one that $KUBECONFIG names now."""
+    """From the files that `up` wrote to, which need not be the one that $KUBECONFIG names now."""
     from ..apiserver.kubeconfig import remove_context
 
-    published = state.root / PUBLISHED
-    if not published.exists():
-        return
-    users = Path(published.read_text())
     try:
-        remove_context(name, users)
-    except (OSError, ConfigError) as error:
-        tell(f"warning: the context minik8s-{name} stays in kubectl's configuration: {error}")
+        published = (state.root / PUBLISHED).read_text().splitlines()
+    except FileNotFoundError:  # there is none, or another `down` has been here
+        return
+    for users in dict.fromkeys(published):
+        try:
+            remove_context(name, Path(users))
+        except (OSError, ConfigError) as error:
+            tell(f"warning: the context minik8s-{name} stays in kubectl's configuration: {error}")
 
 
 def _end(state: State) -> None:

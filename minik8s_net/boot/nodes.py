@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,6 +57,7 @@ class NodeManager:
         self._kubelets, self._policies, self._fabric, self._outside = kubelets, policies, fabric, outside
         self._tokens, self._ca = tokens, pki.ca.read_text()
         self._agents: dict[str, Agents] = {}
+        self._leaving: dict[str, Agents] = {}  # of nodes that are removed, until nothing of them is left
         self._loop: Reconciler[str] = Reconciler("nodes", self._reconcile)
         self.cni = Cni(config, state)
 
@@ -87,8 +87,18 @@ class NodeManager:
 
     async def synced(self) -> None:
         """Every stored node is wired and its agents run."""
-        while len(self._agents) < len(self._client.list(Node)):
+        while any(self._is_ours(n) and n not in self._agents for n in self._stored()):
             await asyncio.sleep(0.002)
+
+    def _stored(self) -> set[str]:
+        return {node.metadata.name or "" for node in self._client.list(Node) if node.metadata}
+
+    def _is_ours(self, name: str) -> bool:
+        """Others are kept, NotReady, like a machine that never joined."""
+        try:
+            return bool(self._config.node_index(name))
+        except ConfigError:
+            return False
 
     def _changed(self, change: Change[Node]) -> None:
         assert change.new.metadata and change.new.metadata.name
@@ -98,16 +108,16 @@ class NodeManager:
 
     async def _reconcile(self, name: str) -> None:
         wanted = self._client.find(Node, name) is not None
-        if wanted and name not in self._agents:
-            await self._add(name)
-        elif not wanted and name in self._agents:
+        if not wanted and name in self._agents:
+            self._leaving[name] = self._agents.pop(name)
+            self._kubelets.remove(name)
+        if name in self._leaving:  # also what failed half-way the last time
             await self._remove(name)
+        if wanted and name not in self._agents and self._is_ours(name):
+            await self._add(name)
 
     async def _add(self, name: str) -> None:
-        try:
-            index = self._config.node_index(name)
-        except ConfigError:
-            return  # a Node object of somebody's making: kept, NotReady, like a machine that never joined
+        index = self._config.node_index(name)
         await self._runtime.ensure_netns(self._config.netns(name))
         netns = Netns(self._config.netns(name))
         await ensure_node(self._config, index, netns, self._fabric)
@@ -125,34 +135,32 @@ class NodeManager:
         await self._wire_peers()
 
     async def _remove(self, name: str) -> None:
-        agents = self._agents.pop(name)
-        self._kubelets.remove(name)
+        agents = self._leaving[name]
         for task in agents.tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*agents.tasks, return_exceptions=True)  # however they end
         await agents.kubelet.remove_pods()  # now that nobody makes new ones
         await self._unplug(name, agents.index, agents.netns)
+        del self._leaving[name]
         await self._wire_peers()
 
     async def _unplug(self, name: str, index: int, netns: Netns) -> None:
         """Last, so that as long as there is anything of a node, its namespace tells of it."""
         await remove_node(self._config, index, netns, self._fabric)
-        netns.close()
         await self._runtime.remove_netns(self._config.netns(name))
+        netns.close()
 
     async def _collect(self) -> None:
         """What a controller before us did not get to: nodes that were removed, and folders that no pod has."""
-        stored = {node.metadata.name for node in self._client.list(Node) if node.metadata}
-        for name in {path.name.removeprefix(f"{self._config.name}.") for path in NETNS_DIR.iterdir()} - stored:
-            try:
-                index = self._config.node_index(name)
-            except ConfigError:
-                continue  # the fabric, outside, a pod
+        names = {path.name.removeprefix(f"{self._config.name}.") for path in NETNS_DIR.iterdir()}
+        for name in filter(self._is_ours, names - self._stored()):  # the others: fabric, outside, pods
             log.info("%s is no more: what is left of it goes", name)
-            netns = Netns(self._config.netns(name))
-            await remove_pods(self._runtime, self.cni.at(netns), name, self._state.pods)
-            await self._unplug(name, index, netns)
+            try:
+                netns = Netns(self._config.netns(name))
+                await remove_pods(self._runtime, self.cni.at(netns), name, self._state.pods)
+                await self._unplug(name, self._config.node_index(name), netns)
+            except Exception:  # it is in nobody's way; the next controller tries again
+                log.exception("%s could not be removed", name)
         sandboxes = {sandbox.config.uid for sandbox in await self._runtime.list_pod_sandboxes()}
         pods = {pod.metadata.uid or "" for pod in self._client.list(Pod) if pod.metadata}
         remove_folders(self._state.pods, sandboxes | pods)

@@ -72,8 +72,7 @@ def get(args: argparse.Namespace) -> int:
         raise UsageError("which kind? e.g. minik8s get pods; what there is: minik8s get --kinds")
     targets = list(_targets(api, args.what))
     if args.output not in ("json", "yaml", "name"):
-        _tables(api, targets, args)
-        return 0
+        return _tables(api, targets, args)
     found: list[Json] = []
     for resource, name in targets:
         answer = api.request("GET", _path(api, resource, name, args), query={"labelSelector": args.selector})
@@ -217,17 +216,31 @@ def _path(api: Api, resource: Resource, name: str | None, args: argparse.Namespa
     return resource.path(None if args.all_namespaces else args.namespace or api.namespace, name)
 
 
-def _tables(api: Api, targets: list[tuple[Resource, str | None]], args: argparse.Namespace) -> None:
-    """A table a kind, as the server makes them; then the changes, if they are to be followed."""
+def _tables(api: Api, targets: list[tuple[Resource, str | None]], args: argparse.Namespace) -> int:
+    """A table a kind, as the server makes them; then the changes, if they are to be followed. 1 if any is missing."""
+    if args.watch and len(targets) > 1:
+        raise UsageError("only one kind, or one object, can be watched, e.g. minik8s get pods -w")
+    missing: list[StatusError] = []
     names: dict[Resource, list[str | None]] = {}
     for resource, name in targets:
         names.setdefault(resource, []).append(name)
     for resource, wanted in names.items():
-        asked = {"labelSelector": args.selector}
-        answers = [api.request("GET", _path(api, resource, n, args), query=asked, accept=TABLE) for n in wanted]
-        _print_table(api, resource, answers, args, several=len(names) > 1)
-        if args.watch:
-            _follow(api, resource, wanted[0], answers[0], args, several=len(names) > 1)
+        answers = []
+        for name in wanted:
+            query = {"labelSelector": args.selector}
+            try:
+                answers.append(api.request("GET", _path(api, resource, name, args), query=query, accept=TABLE))
+            except StatusError as error:
+                if not is_not_found(error):
+                    raise
+                missing.append(error)
+        if answers:
+            _print_table(api, resource, answers, args, several=len(names) > 1)
+        if answers and args.watch:
+            _follow(api, resource, wanted[0], answers[0], args)
+    for each in missing:
+        print(f"error: {each}", file=sys.stderr)
+    return 1 if missing else 0
 
 
 def _print_table(api: Api, resource: Resource, answers: list[Json], args: argparse.Namespace, *, several: bool) -> None:
@@ -257,16 +270,14 @@ def _line(resource: Resource, answer: Json, row: Json, args: argparse.Namespace,
     return [*([row["object"]["metadata"]["namespace"]] if spaces else []), *cells]
 
 
-def _follow(
-    api: Api, resource: Resource, name: str | None, answer: Json, args: argparse.Namespace, *, several: bool
-) -> None:
+def _follow(api: Api, resource: Resource, name: str | None, answer: Json, args: argparse.Namespace) -> None:
     field = f"metadata.name={name}" if name else None
     version = answer["metadata"].get("resourceVersion")
     query = {"resourceVersion": version, "labelSelector": args.selector, "fieldSelector": field}
     for event in api.watch(_path(api, resource, None, args), query):
         meta = event["object"]["metadata"]
         shown = api.request("GET", resource.path(meta.get("namespace"), meta["name"]), accept=TABLE)
-        output.table(_line(resource, shown, shown["rows"][0], args, several), [])
+        output.table(_line(resource, shown, shown["rows"][0], args, False), [])
 
 
 def _dump(found: list[Json], form: str, single: bool) -> None:

@@ -46,7 +46,7 @@ class Delay(Mechanism):
         if relay is not None:
             if await live.fabric.run(_stands, port, plug):
                 return
-            relay.close()
+            self._relays.pop(fault.number).close()
         ends = await live.fabric.run(_open, port, plug)
         self._relays[fault.number] = Relay(*ends, int(fault.parameters["milliseconds"]) / 1000)
 
@@ -107,10 +107,13 @@ def _stands(port: str, plug: str) -> bool:
 
 
 def _open(port: str, plug: str) -> tuple[socket.socket, socket.socket]:
-    """Put the relay in; its two ends. A plug that a former controller left is made anew."""
+    """Put the relay in; its two ends. A plug that a former controller left is made anew.
+
+    Raises LookupError where the node has no port (any more).
+    """
     far = f"{plug}-far"
     with Socket() as netlink, open("/proc/thread-self/ns/net") as here:
-        mtu = next(link.mtu for link in rtnetlink.links(netlink) if link.name == port)
+        mtu = {link.name: link.mtu for link in rtnetlink.links(netlink)}[port]
         near = Link(plug, "veth", mtu=mtu, up=False)
         netlink.burst([requests.del_link(plug), requests.new_link(near, 0, Link(far, mtu=mtu), here.fileno())])
         sysctl.put(f"net/ipv4/conf/{far}/arp_ignore", 8)  # the relay's end is no host: it answers nobody

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..api.errors import StatusError
+from ..kernel.tool import ToolError
 
 if TYPE_CHECKING:
     from ..boot.live import Live
@@ -81,7 +82,7 @@ async def unless_gone(live: Live, place: str, looking: Awaitable[list[Drift]]) -
     """What is found; nothing where the place is a node that was removed while it was looked at."""
     try:
         return await looking
-    except (KeyError, OSError, RuntimeError):  # not in the list, unplugged, its thread has ended
+    except (KeyError, OSError, RuntimeError, ToolError):  # not in the list, unplugged, its thread has ended
         if place in (*live.nodes.names(), "fabric", "outside"):
             raise
         return []

@@ -68,8 +68,7 @@ class Healer:
         spared = spared or self._pauses.spared
         mended = []
         for place in places(self._live):
-            node = place.pod.node if place.pod else place.name
-            mended += await unless_gone(self._live, node, self._mend_place(place, spared))
+            mended += await unless_gone(self._live, _node_of(place), self._mend_place(place, spared))
         for node, _ in self._live.nodes.each():
             mended += await unless_gone(self._live, node, self._mend_rules(node, spared))
         return mended
@@ -109,22 +108,32 @@ class Healer:
         for place in every:
             if place.name not in names:
                 continue
-            wrong = [d for d in await wiring_drift(place) if not self._pauses.spared(d)]
+            wrong = await self._wrong(place)
             if not wrong:
                 continue
             seen |= {d.key for d in wrong}
             self._watches.again(place.name)
             if any(d.key in self._suspects for d in wrong):
-                await self._try(place.name, self._mend_place(place, self._pauses.spared))
+                await self._try(_node_of(place), self._mend_place(place, self._pauses.spared))
         return seen
 
-    async def _try(self, where: str, mending: Awaitable[list[Drift]]) -> None:
-        """One place that cannot be mended now holds up no other; the next turn tries again."""
+    async def _wrong(self, place: Place) -> list[Drift]:
+        """One place that cannot be looked at now holds up no other; the next turn looks again."""
         try:
-            self._tell(await mending)
+            found = await unless_gone(self._live, _node_of(place), wiring_drift(place))
         except Exception:
-            log.exception("healing %s failed", where)
-            self._watches.again_rules(where)
+            log.exception("healing: %s could not be looked at", place.name)
+            self._watches.again(place.name)
+            return []
+        return [d for d in found if not self._pauses.spared(d)]
+
+    async def _try(self, node: str, mending: Awaitable[list[Drift]]) -> None:
+        """The same for mending."""
+        try:
+            self._tell(await unless_gone(self._live, node, mending))
+        except Exception:
+            log.exception("healing %s failed", node)
+            self._watches.again_rules(node)
 
     # -- mending -----------------------------------------------------------------------------------------------------
     async def _mend_place(self, place: Place, spared: Spared) -> list[Drift]:
@@ -163,3 +172,8 @@ class Healer:
         elif drift.place.startswith("node-"):
             about = self._live.client.find(Node, drift.place)
         return about or self._live.client.get(Namespace, "kube-system")
+
+
+def _node_of(place: Place) -> str:
+    """The node that a place goes with; fabric and outside are their own."""
+    return place.pod.node if place.pod else place.name

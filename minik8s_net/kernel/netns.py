@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +60,7 @@ class Netns:
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` inside the namespace, off the event loop."""
-        return await asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
+        return await asyncio.wrap_future(self._pool.submit(_called, functools.partial(function, *args, **kwargs)))
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The same, blocking: for code that has no event loop."""
@@ -81,6 +82,14 @@ def inside(fd: int, back: int, function: Callable[P, R], *args: P.args, **kwargs
         return function(*args, **kwargs)
     finally:
         setns(back, CLONE_NEWNET)
+
+
+def _called(work: Callable[[], R]) -> R:
+    """A StopIteration can't be handed to an asyncio future: whoever awaits it would wait for ever."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError(f"nothing more to take in {work}") from error
 
 
 def _new_netns_fd() -> int:

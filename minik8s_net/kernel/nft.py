@@ -9,6 +9,7 @@ import _thread
 import ctypes
 import functools
 import json
+import threading
 from typing import Any
 
 from .tool import ToolError
@@ -72,6 +73,11 @@ def _nft(text: str, *arguments: str) -> str:
     return output
 
 
+# libnftables (1.0.6) keeps a ruleset's generation in one place for the whole process: two threads, each in a namespace
+# of its own, take each other's for an interruption, and with large tables begin again for ever.
+_one_at_a_time = threading.Lock()
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """libnftables, or None where it is not installed."""
@@ -92,7 +98,8 @@ def _in_process(library: ctypes.CDLL, text: str, flags: int) -> tuple[int, str, 
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_output_set_flags(context, flags)
-        status = library.nft_run_cmd_from_buffer(context, text.encode())
+        with _one_at_a_time:
+            status = library.nft_run_cmd_from_buffer(context, text.encode())
         output, errors = library.nft_ctx_get_output_buffer(context), library.nft_ctx_get_error_buffer(context)
         return status, (output or b"").decode(), (errors or b"").decode()
     finally:

@@ -23,9 +23,13 @@ async def remove_sandbox(runtime: RuntimeClient, network: PodNetwork, sandbox: S
 async def remove_pods(runtime: RuntimeClient, network: PodNetwork, node: str, pods_root: Path) -> None:
     """Everything of the pods of a node that is no more, as with a machine that is switched off: without grace."""
     theirs = [sandbox for sandbox in await runtime.list_pod_sandboxes() if sandbox.config.node == node]
-    await asyncio.gather(*(remove_sandbox(runtime, network, sandbox) for sandbox in theirs))
-    for sandbox in theirs:
-        shutil.rmtree(pods_root / sandbox.config.uid, ignore_errors=True)
+    removing = (remove_sandbox(runtime, network, sandbox) for sandbox in theirs)
+    ends = await asyncio.gather(*removing, return_exceptions=True)
+    for sandbox, error in zip(theirs, ends, strict=True):
+        if error is None:
+            shutil.rmtree(pods_root / sandbox.config.uid, ignore_errors=True)
+    if errors := [error for error in ends if error is not None]:
+        raise errors[0]
 
 
 def remove_folders(pods_root: Path, keep: Iterable[str]) -> None:

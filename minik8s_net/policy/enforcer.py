@@ -19,6 +19,8 @@ from lightkube.resources.core_v1 import Pod
 
 from ..cni.pod import host_ifname
 from ..config import ClusterConfig
+from ..kernel.ipset import BUSY
+from ..kernel.netlink import NetlinkError
 from ..kernel.netns import Netns
 from ..reconcile import Reconciler
 from . import apply
@@ -29,6 +31,7 @@ from .sets import PeerSet
 from .table import Program, SetContent, Table, steps
 
 log = logging.getLogger(__name__)
+TIDY_AGAIN = 1.0  # seconds
 OTHERS_PATIENCE = 1.0  # seconds that `ready` waits for the other nodes to forget the address's former owner
 
 
@@ -56,6 +59,7 @@ class Enforcer:
         self._sets: dict[str, tuple[int, SetContent]] = {}  # with the live set's version it was taken at
         self._written: Table | None = None  # None: unknown, look at the kernel
         self._dirty: dict[Key, None] = {}
+        self._needless: dict[str, None] = {}  # sets that are to be destroyed
         self._addresses: dict[str, None] = {}  # whose flows may have become forbidden, or allowed again
         self._wanted = self._ruled = self._done = 0  # turns asked for; whose rules are in; whose flows are judged
         self._turned: asyncio.Event = asyncio.Event()
@@ -159,16 +163,20 @@ class Enforcer:
             self._judge.update(addresses)
             self._ruled = turn
             self._flow_loop.mark(self.node)
-            if needless:
-                await self._tidy(needless)
+            self._needless.update(dict.fromkeys(needless))
+            if self._needless and self._written is not None:
+                await self._tidy(self._written)
 
-    async def _tidy(self, sets: list[str]) -> None:
+    async def _tidy(self, written: Table) -> None:
+        """Destroy sets that no rule matches any more. One that is still in use waits for another turn."""
+        sets, self._needless = [name for name in self._needless if name not in written.sets], {}
         try:
             await self._netns.run(apply.tidy, sets)
-        except BaseException:
-            self._written = None
-            self._mark()
-            raise
+        except NetlinkError as error:
+            if error.errno != BUSY:
+                raise
+            self._needless = dict.fromkeys(sets)
+            self._loop.mark_after(self.node, TIDY_AGAIN)
 
     async def _reconcile_flows(self, _: str) -> None:
         turn, judge, all_of_them = self._ruled, self._judge, self._judge_all

@@ -87,7 +87,7 @@ class Tables:
     @property
     def further(self) -> list[int]:
         """The numbers of those that are needed beside the first one."""
-        return sorted(n for n, services in self._held.items() if services and n > 1)
+        return sorted(n for n, services in list(self._held.items()) if services and n > 1)
 
     def placed(self, rendered: Mapping[str, Rules]) -> dict[str, Rules]:
         """What was rendered for Services (namespace/name), each in its table: a new one in the first with room."""

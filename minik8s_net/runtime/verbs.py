@@ -128,11 +128,11 @@ class Verbs:
         living = [c for c in mine if c.init]
 
         def gone() -> None:
-            if any(c.init for c in living) or sandbox_id not in self._sandboxes:
+            if any(c.init for c in living):
                 return
-            del self._sandboxes[sandbox_id]
-            for one in mine:
-                self._forget(one)
+            if self._sandboxes.pop(sandbox_id, None) is not None:  # else somebody asked for the same before us
+                for one in mine:
+                    self._forget(one)
             request.answer()
 
         for one in living:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +99,46 @@ def test_a_node_takes_its_pods_with_it(fresh_home: Home, eventually: Callable[..
     assert "node-2" not in c.shell("fabric", "ip -br link").stdout
     c.wait("pod/db-0")
     assert c.get("pod", "db-0").spec.nodeName == "node-1"
+
+
+@pytest.fixture(scope="module")
+def third(home: Home) -> Iterator[Cluster]:
+    """Three nodes, of which the third comes and goes."""
+    home.minik8s("up", "--cluster", "third", "--nodes", "3")
+    yield home.cluster("third")
+    home.minik8s("down", "--cluster", "third")
+
+
+FAULTS = {
+    "delay": {"node": "node-3"}, "mtu": {"node": "node-3"}, "forwarding-off": {"node": "node-3"},
+    "missing-route": {"node": "node-1", "peer": "node-3"}, "partition": {"node": "node-1", "peer": "node-3"},
+    "node-lost": {"node": "node-3"}, "loss": {"at": "node-3"}, "bandwidth": {"at": "node-3"},
+    "proxy-stopped": {"node": "node-3"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_a_node_that_leaves_hangs_nobody(
+    name: str, third: Cluster, home: Home, eventually: Callable[..., Any]
+) -> None:
+    third.fault(name, **FAULTS[name])
+    home.minik8s("node", "rm", "node-3", "--cluster", "third")
+    third.shell("node-1", "sysctl -qw net.ipv4.ip_forward=0")
+    eventually(lambda: third.shell("node-1", "sysctl -n net.ipv4.ip_forward").stdout == "1\n", 10)  # healing goes on
+    assert [fault["name"] for fault in third.clear()] == [name]
+    home.minik8s("node", "add", "node-3", "--cluster", "third")
+    eventually(lambda: third.diff() == [], 10)
+
+
+def test_a_node_that_is_none_of_ours_stays_a_name(third: Cluster, home: Home) -> None:
+    """Kept, NotReady, like a machine that never joined; the next controller does not wait for it."""
+    api = third.api
+    api.request("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "laptop"}})
+    os.kill(Record(home.state("third")).read()["controller"].pid, signal.SIGKILL)
+    home.minik8s("up", "--cluster", "third")
+    ready = {}
+    for node in home.cluster("third").get("nodes"):
+        conditions = (node.status.conditions if node.status else None) or ()
+        ready[node.metadata.name] = any(c.type == "Ready" and c.status == "True" for c in conditions)
+    assert ready == {"laptop": False, "node-1": True, "node-2": True, "node-3": True}
+    home.cluster("third").delete("node", "laptop")

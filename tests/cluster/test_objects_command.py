@@ -82,6 +82,10 @@ def test_several_by_name_are_one_table_and_events_are_of_this_object(trio: Home,
     kubectl("create", "configmap", "b")
     code, out, _ = run(trio, space, "get", "cm", "a", "b")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["NAME", "a", "b"]
+    code, out, err = run(trio, space, "get", "cm", "a", "nobody", "b")
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (1, ["NAME", "a", "b"])
+    assert err == 'error: configmaps "nobody" not found\n'
+    assert "only one kind, or one object, can be watched" in run(trio, space, "get", "-w", "cm", "a", "b")[2]
     described = run(trio, space, "describe", "pod", "box")[1]
     assert uid in described and described.count(" Scheduled ") == 1
     assert re.search(r"^ +\d+s  Normal   Started ", described, re.M)

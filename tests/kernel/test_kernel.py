@@ -1,15 +1,17 @@
 """Each thin layer over the kernel, against a kernel."""
 
+import asyncio
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from minik8s_net.kernel import capabilities, conntrack, ensure, ipset, iptables, nft, rtnetlink, sysctl
+from minik8s_net.kernel import capabilities, conntrack, ensure, ipset, iptables, nft, rooted, rtnetlink, sysctl
 from minik8s_net.kernel.netlink import NetlinkError
 from minik8s_net.kernel.netns import Netns
 from minik8s_net.kernel.rtnetlink import Address, Fdb, Link, Neighbour, Route
@@ -121,6 +123,58 @@ def children_named(name: str) -> list[str]:
             if called.startswith(name) and int(rest.split()[1]) == os.getpid():
                 found.append(called)
     return found
+
+
+def test_two_threads_read_large_rulesets_at_once(ns: Netns) -> None:
+    """libnftables alone would have each begin again whenever the other has looked: neither ends."""
+    other = Netns.anonymous("other")
+    rule = "numgen random mod 2 vmap { 0 : drop, 1 : drop }"
+    text = "add table ip t\n" + "".join(f"add chain ip t c{i}\nadd rule ip t c{i} {rule}\n" for i in range(1000))
+    for place, more in ((ns, 1), (other, 3)):  # not of the same generation
+        place.call(nft.run, text)
+        for i in range(more):
+            place.call(nft.run, f"add chain ip t x{i}\n")
+
+    def read(place: Netns) -> None:
+        for _ in range(10):
+            place.call(nft.list_rules, "ip", "t", "c1")
+
+    readers = [threading.Thread(target=read, args=(place,), daemon=True) for place in (ns, other)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert not any(reader.is_alive() for reader in readers)
+    other.close()
+
+
+def test_an_iterator_that_ends_does_not_hang_who_waits(ns: Netns) -> None:
+    async def script() -> None:
+        async with asyncio.timeout(5):
+            await ns.run(next, iter(()))
+
+    with pytest.raises(RuntimeError, match="nothing more to take"):
+        asyncio.run(script())
+
+
+def test_a_containers_files_lead_no_further_than_its_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (tmp_path / "secret").write_text("of the machine")
+    (root / "etc" / "plain").write_text("of the container")
+    (root / "etc" / "absolute").symlink_to("/etc/plain")
+    (root / "etc" / "out").symlink_to(tmp_path / "secret")
+    (root / "etc" / "up").symlink_to("../../secret")
+    os.mkfifo(root / "etc" / "pipe")
+    assert rooted.read_text(str(root), "/etc/plain") == "of the container"
+    assert rooted.read_text(str(root), "/etc/absolute") == "of the container"
+    assert rooted.read_text(str(root), "/etc/plain", most=2) == "of"
+    for name in ("out", "up", "nothing"):
+        with pytest.raises(FileNotFoundError):
+            rooted.read_text(str(root), f"/etc/{name}")
+    for name in ("pipe", ""):
+        with pytest.raises(OSError, match="is no plain file"):
+            rooted.read_text(str(root), f"/etc/{name}")
 
 
 def test_udp_flows_are_found_and_deleted(ns: Netns) -> None:

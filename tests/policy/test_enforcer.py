@@ -362,6 +362,29 @@ def test_many_flows_do_not_hold_up_the_next_change(world: World, monkeypatch: py
     world.settle()
 
 
+def test_a_set_that_somebody_else_matches_waits_and_hinders_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minik8s_net.policy.enforcer.TIDY_AGAIN", 0.1)
+    two(world, "node-1", "node-1")
+    allow = policy("default/p", ingress=[{"from": [{"podSelector": {}}]}])
+    world.put(allow)
+    node = world.nodes["node-1"]
+    (name,) = [n for n in node.call(ipset.names) if n != PODS]
+    foreign = f"INPUT -m set --match-set {name} src -j RETURN"
+    node.call(subprocess.run, ["iptables", "-A", *foreign.split()], check=True)
+    world.drop(allow)
+    world.run(asyncio.sleep(0.3))  # the destruction is tried, and refused
+    world.ready(pod("default/late", world.wire("default/late", "node-1"), "node-1"))  # goes on as ever
+    assert name in node.call(ipset.names)
+    node.call(subprocess.run, ["iptables", "-D", *foreign.split()], check=True)
+    for _ in range(100):
+        world.run(asyncio.sleep(0.05))
+        if name not in node.call(ipset.names):
+            break
+    assert name not in node.call(ipset.names)
+
+
 def test_synced_waits_for_a_failing_turn(world: World) -> None:
     """A write that fails is tried again, from what the kernel really holds."""
     two(world, "node-1", "node-1")

@@ -37,7 +37,7 @@ async def explain_rule(live: Live, asked: Json) -> Json:
     for w in found:
         same.setdefault((w.place, w.rule, w.part), []).append(w)
     if not same:
-        look = "iptables-save" if live.config.proxy_mode == "iptables" else "nft list table ip kube-proxy"
+        look = "iptables-save" if live.config.proxy_mode == "iptables" else "nft list ruleset ip"
         raise StatusError(404, "NotFound", f"no rule that minik8s wrote holds {text!r}; what there is: "
                                            f"minik8s shell node-1 -- {look}")  # fmt: skip
     if len(same) > MOST:

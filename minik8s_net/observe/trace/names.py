@@ -12,9 +12,9 @@ import os
 import socket
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ...boot.live import Live
+from ...kernel import rooted
 from ...kubelet import dnsconfig
 from .. import decode
 from ..decode import Dns
@@ -65,18 +65,18 @@ async def resolver_of(live: Live, place: Place) -> Resolver:
     containers = await live.runtime.list_containers(place.sandbox.id) if place.sandbox else []
     pids = [container.pid for container in containers if container.pid]
     for pid in pids:
-        root = Path(f"/proc/{pid}/root/etc")
+        root = f"/proc/{pid}/root"
         try:
-            return parse((root / "resolv.conf").read_text(), _read(root / "hosts"))
+            return parse(rooted.read_text(root, "/etc/resolv.conf"), _hosts(root))
         except OSError:  # ended meanwhile, or has no such file
             continue
     address = (place.pod.status.podIP if place.pod.status else None) or ""
     return parse(dnsconfig.resolv_conf(place.pod, live.config), dnsconfig.hosts(place.pod, place.name, address))
 
 
-def _read(path: Path) -> str:
+def _hosts(root: str) -> str:
     try:
-        return path.read_text()
+        return rooted.read_text(root, "/etc/hosts")
     except FileNotFoundError:
         return ""
 
