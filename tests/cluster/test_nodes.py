@@ -124,10 +124,10 @@ def test_a_fault_of_a_node_that_leaves_hangs_nobody(
     third.fault(name, **FAULTS[name])
     home.minik8s("node", "rm", "node-3", "--cluster", "third")
     third.shell("node-1", "sysctl -qw net.ipv4.ip_forward=0")
-    eventually(lambda: third.shell("node-1", "sysctl -n net.ipv4.ip_forward").stdout == "1\n", 10)  # healing goes on
+    eventually(lambda: third.shell("node-1", "sysctl -n net.ipv4.ip_forward").stdout == "1\n", 20)  # healing goes on
     assert [fault["name"] for fault in third.clear()] == [name]
     home.minik8s("node", "add", "node-3", "--cluster", "third")
-    eventually(lambda: third.diff() == [], 10)
+    eventually(lambda: third.diff() == [], 20)
 
 
 def test_a_node_that_is_none_of_ours_stays_a_name(third: Cluster, home: Home) -> None:
