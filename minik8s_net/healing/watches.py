@@ -37,11 +37,12 @@ class Watches:
 
     def __init__(self) -> None:
         self._ends: list[Callable[[], None]] = []
-        self._listeners: dict[Key, Listener] = {}
+        self._listeners: dict[Key, tuple[Netns, Listener]] = {}  # with whose thread made it
         self._changed = Changed()
         self._rules: dict[str, tuple[int, int]] = {}  # node -> nftables' generation, digest of its ipsets
         self._sysctls: dict[str, tuple[str | None, ...]] = {}
         self._moved = True  # whether pods or nodes have come, gone or changed since the last look
+        self._nodes: list[str] = []
 
     def begin(self, live: Live) -> None:
         """Follow pods and nodes, whose places come and go with them."""
@@ -66,18 +67,20 @@ class Watches:
 
     async def follow(self, live: Live) -> None:
         """Listen in every place there is now, and nowhere else."""
-        if not self._moved:
+        names = live.nodes.names()  # wired some time after their objects came, and the same when they go
+        if not self._moved and names == self._nodes:
             return
-        self._moved = False
+        self._moved, self._nodes = False, names
         wanted: dict[Key, tuple[Netns, str]] = {("fabric", ""): (live.fabric, ""), ("outside", ""): (live.outside, "")}
-        for name in live.nodes.names():
+        for name in names:
             agents = live.nodes.agents(name)
-            wanted[name, str(agents.netns.fd)] = agents.netns, ""
+            wanted[name, ""] = agents.netns, ""
             for _, sandbox in agents.kubelet.wired():
                 place = f"{sandbox.config.namespace}/{sandbox.config.name}"
                 wanted[place, sandbox.id] = agents.netns, sandbox.netns
-        for key in self._listeners.keys() - wanted.keys():
-            self._end(key)
+        for key, (netns, _) in list(self._listeners.items()):
+            if key not in wanted or wanted[key][0] is not netns:  # it has gone, or went and came back
+                self._end(key)
         for key in wanted.keys() - self._listeners.keys():
             await self._begin(key, *wanted[key])
 
@@ -111,16 +114,16 @@ class Watches:
         except (OSError, RuntimeError):
             self._moved = True  # a pod that has gone meanwhile, or a node
             return
-        self._listeners[key] = listener
+        self._listeners[key] = netns, listener
         asyncio.get_running_loop().add_reader(listener, self._told, key)
         self._changed.places.add(key[0])
 
     def _told(self, key: Key) -> None:
-        if self._listeners[key].drain():
+        if self._listeners[key][1].drain():
             self._changed.places.add(key[0])
 
     def _end(self, key: Key) -> None:
-        listener = self._listeners.pop(key)
+        _, listener = self._listeners.pop(key)
         asyncio.get_running_loop().remove_reader(listener)
         listener.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,16 @@ def test_a_fault_of_a_node_that_leaves_hangs_nobody(
     assert [fault["name"] for fault in third.clear()] == [name]
     home.minik8s("node", "add", "node-3", "--cluster", "third")
     eventually(lambda: third.diff() == [], 20)
+
+
+def test_a_node_that_came_back_is_watched_like_any(third: Cluster, home: Home, eventually: Callable[..., Any]) -> None:
+    for verb in ("rm", "add"):
+        home.minik8s("node", verb, "node-3", "--cluster", "third")
+    eventually(lambda: third.diff() == [], 20)
+    time.sleep(2)  # nothing is left to be looked at
+    for _ in range(3):  # each noticed at once, not when all places have been swept
+        third.shell("node-3", "ip route del 10.244.1.0/24")
+        eventually(lambda: "10.244.1.0/24" in third.shell("node-3", "ip route").stdout, 3)
 
 
 def test_a_node_that_is_none_of_ours_stays_a_name(third: Cluster, home: Home) -> None:
