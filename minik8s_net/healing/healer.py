@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..boot.live import Live
 
 log = logging.getLogger(__name__)
+PATIENCE = 5.0  # seconds for one place: whatever hangs there holds up no other
 TICK = 0.4  # seconds between looks; two of them and the work stay below two seconds
 RULES_EVERY = 0.6  # seconds between readings of one node's rules, while they keep changing
 SWEEP_EVERY = 10  # ticks between places compared without a reason
@@ -78,7 +79,8 @@ class Healer:
         self._tick += 1
         await self._watches.follow(self._live)
         if self._tick % UPHOLD_EVERY == 0:
-            await self._uphold()
+            async with asyncio.timeout(PATIENCE):
+                await self._uphold()
         changed = await self._watches.changed(self._live, sysctls=self._tick % 2 == 0)
         seen = await self._look(changed.places)
         for node in sorted(changed.rules):
@@ -120,7 +122,8 @@ class Healer:
     async def _wrong(self, place: Place) -> list[Drift]:
         """One place that cannot be looked at now holds up no other; the next turn looks again."""
         try:
-            found = await unless_gone(self._live, _node_of(place), wiring_drift(place))
+            async with asyncio.timeout(PATIENCE):
+                found = await unless_gone(self._live, _node_of(place), wiring_drift(place))
         except Exception:
             log.exception("healing: %s could not be looked at", place.name)
             self._watches.again(place.name)
@@ -130,7 +133,9 @@ class Healer:
     async def _try(self, node: str, mending: Awaitable[list[Drift]]) -> None:
         """The same for mending."""
         try:
-            self._tell(await unless_gone(self._live, node, mending))
+            async with asyncio.timeout(PATIENCE):
+                mended = await unless_gone(self._live, node, mending)
+            self._tell(mended)
         except Exception:
             log.exception("healing %s failed", node)
             self._watches.again_rules(node)

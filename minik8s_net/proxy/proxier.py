@@ -126,16 +126,15 @@ class Proxier:
         return total
 
     async def halt(self) -> None:
-        """Stop following Services: the rules stay as they are. Idempotent."""
-        if not self.halted:
-            self.halted = True
-            await self._turn.acquire()
+        """Stop following Services: the rules stay as they are. Idempotent; returns when what was under way is done."""
+        self.halted = True
+        async with self._turn:
+            pass
 
     def go_on(self) -> None:
         """After `halt`: catch up, from what the kernel holds."""
-        if self.halted and self._turn.locked():
+        if self.halted:
             self.halted, self._trusted = False, False
-            self._turn.release()
             self._loop.mark("rules")
 
     async def remove(self) -> None:
@@ -183,6 +182,8 @@ class Proxier:
     # -- making it so ------------------------------------------------------------------------------------------------
     async def _reconcile(self, _: str) -> None:
         async with self._turn:
+            if self.halted:
+                return  # `go_on` marks anew
             if not self._trusted:
                 with self.syncs.measured():
                     await self._from_kernel()
