@@ -59,8 +59,12 @@ class Watches:
             self._end(key)
 
     def again(self, place: str) -> None:
-        """Look at it once more in the next turn."""
+        """Look at it once more in the next turn, and when its sysctls are next asked for.
+
+        It was wrong: mended, and broken the same way at once, it would look as it did when they were last asked for.
+        """
         self._changed.places.add(place)
+        self._sysctls.pop(place, None)
 
     def again_rules(self, node: str) -> None:
         self._changed.rules.add(node)
