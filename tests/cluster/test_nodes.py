@@ -138,7 +138,7 @@ def test_a_node_that_came_back_is_watched_like_any(third: Cluster, home: Home, e
     time.sleep(2)  # nothing is left to be looked at
     for _ in range(3):  # each noticed at once, not when all places have been swept
         third.shell("node-3", "ip route del 10.244.1.0/24")
-        eventually(lambda: "10.244.1.0/24" in third.shell("node-3", "ip route").stdout, 3)
+        assert eventually(lambda: "10.244.1.0/24" in third.shell("node-3", "ip route").stdout, 3)
 
 
 def test_a_node_that_is_none_of_ours_stays_a_name(third: Cluster, home: Home) -> None:

@@ -13,7 +13,7 @@ from tests.kubelet.test_kubelet import tool
 
 pytestmark = pytest.mark.netns
 OnNode = Callable[[Callable[[Node], Any]], None]
-WRITES = "for f in /x /etc/x /tmp/x /usr/share/here/x /dev/shm/x /work/x /dev/termination-log; do " \
+WRITES = "for f in /x /etc/x /tmp/x /usr/share/here/x /dev/shm/x /scratch/x /dev/termination-log; do " \
          "(echo x > $f) 2>/dev/null && echo $f; done; exit 0"  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_a_container_runs_as_the_user_it_is_given(on_node: OnNode) -> None:
         context = {"runAsUser": 4321, "runAsGroup": 4322, "fsGroup": 4323, "supplementalGroups": [4324]}
         own = {"runAsUser": 4400, "runAsNonRoot": True}
         server = {"name": "server", "image": "agnhost", "args": ["netexec"]}
-        volume = [{"name": "work", "mountPath": "/work"}]
+        volume = [{"name": "work", "mountPath": "/scratch"}]
         node.create(
             "user", tool("pods", volumeMounts=volume), tool("own", securityContext=own), server,
             securityContext=context, volumes=[{"name": "work", "emptyDir": {}}],
@@ -56,17 +56,17 @@ def test_a_container_runs_as_the_user_it_is_given(on_node: OnNode) -> None:
         assert (await node.run("user", "id", "-u", container=1))[1] == "4400\n"
         assert (await node.run("user", "sh", "-c", "grep Uid /proc/2/status", container=2))[1].split()[1] == "4321"
         # what such a user must be able to do, and what he must not
-        assert (await node.run("user", "sh", "-c", "echo x > /work/x && echo y > /dev/stdout"))[0] == 0
+        assert (await node.run("user", "sh", "-c", "echo x > /scratch/x && echo y > /dev/stdout"))[0] == 0
         assert (await node.run("user", "sh", "-c", "cat /var/run/secrets/kubernetes.io/serviceaccount/token"))[0] == 0
         assert (await node.run("user", "sh", "-c", "echo x > /etc/passwd"))[0] != 0
-        assert (await node.run("user", "chown", "0", "/work/x"))[0] != 0
+        assert (await node.run("user", "chown", "0", "/scratch/x"))[0] != 0
 
     on_node(script)
 
 
 def test_a_read_only_root_leaves_the_volumes_writable(on_node: OnNode) -> None:
     async def script(node: Node) -> None:
-        mounts = [{"name": "work", "mountPath": "/work"}, {"name": "work", "mountPath": "/usr/share/here"}]
+        mounts = [{"name": "work", "mountPath": "/scratch"}, {"name": "work", "mountPath": "/usr/share/here"}]
         html = [{"name": "work", "mountPath": "/usr/share/nginx/html"}]
         locked = {"readOnlyRootFilesystem": True}
         nginx = {"name": "nginx", "image": "nginx", "securityContext": locked}
@@ -82,7 +82,7 @@ def test_a_read_only_root_leaves_the_volumes_writable(on_node: OnNode) -> None:
         uid = node.pod("locked").metadata.uid
         log = (node.state.pods / uid / "logs" / "c" / "0.log").read_text()
         wrote = [line.split()[-1] for line in log.splitlines()]
-        assert wrote == ["/usr/share/here/x", "/dev/shm/x", "/work/x", "/dev/termination-log"]
+        assert wrote == ["/usr/share/here/x", "/dev/shm/x", "/scratch/x", "/dev/termination-log"]
         by_name = {s.name: s for s in node.pod("locked").status.containerStatuses}
         assert by_name["c"].state.terminated.message == "x\n"
         await node.until(lambda: all(node.status("locked", i).state.running for i in _not_c(node)))
