@@ -71,7 +71,7 @@ async def drift(live: Live, *, place: str | None = None) -> list[Drift]:
     found: list[Drift] = []
     for one in places(live):
         if place in (None, one.name):
-            found += await unless_gone(live, one.pod.node if one.pod else one.name, wiring_drift(one))
+            found += await unless_gone(live, one.goes_with, wiring_drift(one))
     for node, _ in live.nodes.each():
         if place in (None, node):
             found += await unless_gone(live, node, rule_drift(live, node))

@@ -69,7 +69,7 @@ class Healer:
         spared = spared or self._pauses.spared
         mended = []
         for place in places(self._live):
-            mended += await unless_gone(self._live, _node_of(place), self._mend_place(place, spared))
+            mended += await unless_gone(self._live, place.goes_with, self._mend_place(place, spared))
         for node, _ in self._live.nodes.each():
             mended += await unless_gone(self._live, node, self._mend_rules(node, spared))
         return mended
@@ -116,14 +116,14 @@ class Healer:
             seen |= {d.key for d in wrong}
             self._watches.again(place.name)
             if any(d.key in self._suspects for d in wrong):
-                await self._try(_node_of(place), self._mend_place(place, self._pauses.spared))
+                await self._try(place.goes_with, self._mend_place(place, self._pauses.spared))
         return seen
 
     async def _wrong(self, place: Place) -> list[Drift]:
         """One place that cannot be looked at now holds up no other; the next turn looks again."""
         try:
             async with asyncio.timeout(PATIENCE):
-                found = await unless_gone(self._live, _node_of(place), wiring_drift(place))
+                found = await unless_gone(self._live, place.goes_with, wiring_drift(place))
         except Exception:
             log.exception("healing: %s could not be looked at", place.name)
             self._watches.again(place.name)
@@ -177,8 +177,3 @@ class Healer:
         elif drift.place.startswith("node-"):
             about = self._live.client.find(Node, drift.place)
         return about or self._live.client.get(Namespace, "kube-system")
-
-
-def _node_of(place: Place) -> str:
-    """The node that a place goes with; fabric and outside are their own."""
-    return place.pod.node if place.pod else place.name

@@ -55,6 +55,11 @@ class Place:
         """Whom it concerns, for drift and events."""
         return f"Pod {self.name}" if self.pod else f"Node {self.name}" if self.name.startswith("node-") else ""
 
+    @property
+    def goes_with(self) -> str:
+        """The node whose removal takes it along; fabric and outside are their own."""
+        return self.pod.node if self.pod else self.name
+
 
 def places(live: Live) -> Iterator[Place]:
     """Every place of the cluster, the wire first, pods last. Taken with pauses, the last may be out of date."""
