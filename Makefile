@@ -36,7 +36,7 @@ lint: setup
 # The peers that we measure beside; without them (no root) the benchmarks that need one say so.
 bench: setup
 	[ "$$(id -u)" != 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		mininet bridge-utils dnsmasq-base dnsperf >/dev/null
+		mininet bridge-utils dnsmasq-base dnsperf iperf3 >/dev/null
 	failed=; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
 		$(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
 		[ -z "$$failed" ] || { echo "did not finish:$$failed" >&2; exit 1; }

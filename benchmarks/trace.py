@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -85,6 +86,8 @@ def meanwhile(c: Cluster, ip: str) -> float:
 
 
 def main(services: int = 300) -> None:
+    if not shutil.which("iperf3"):
+        sys.exit("NOTHING WAS MEASURED: iperf3 is missing; apt-get install iperf3")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINIK8S_HOME"] = folder
         with Cluster.up("bench-trace", nodes=2) as c:
