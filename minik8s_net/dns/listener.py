@@ -20,6 +20,7 @@ from functools import partial
 from . import wire
 from .answer import Answer, respond
 from .config import Block, Config
+from .datagrams import BATCH, SLOT, Batch
 from .told import Told
 from .wire import Malformed, Query
 
@@ -125,28 +126,34 @@ class Listener:
         except OSError:
             udp.close()
             raise
-        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp)
+        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp, Batch(udp))
         return udp, tcp
 
     # -- UDP -------------------------------------------------------------------------------------------------------
-    def _drain(self, udp: socket.socket) -> None:
-        receive, send, cache = udp.recvfrom, udp.sendto, self._cache
-        for _ in range(DRAIN):
-            try:
-                packet, peer = receive(4096)
-            except OSError:  # nothing left; or an ICMP error of an earlier answer, which concerns nobody
+    def _drain(self, udp: socket.socket, batch: Batch) -> None:
+        cache, slots, received, replies = self._cache, batch.slots, batch.received, batch.replies
+        for _ in range(DRAIN // BATCH):
+            count = batch.receive()
+            if not count:
                 return
-            entry = cache.get(packet[2:])
-            if entry is None:
-                self._miss(udp, packet, peer)
-                continue
-            entry.hits += 1
-            answers = entry.answers
-            try:
-                send(packet[:2] + answers[0], peer)
-            except OSError:  # a full buffer or a vanished client: the asker asks again
-                continue
-            answers.rotate(1)
+            waiting = 0  # slots from here on hold replies that are not sent yet
+            for i in range(count):
+                start, size = i * SLOT, received[i].len
+                entry = cache.get(slots[start + 2 : start + size])
+                if entry is None:
+                    batch.send(waiting, i)
+                    waiting = i + 1
+                    self._miss(udp, slots[start : start + size], batch.peer(i))
+                    continue
+                entry.hits += 1
+                answers = entry.answers
+                answer = answers[0]
+                if len(answers) > 1:
+                    answers.rotate(1)
+                size = len(answer) + 2
+                slots[start + 2 : start + size] = answer
+                replies[i].len = size
+            batch.send(waiting, count)
 
     def _miss(self, udp: socket.socket, packet: bytes, peer: Peer) -> None:
         def reply(answer: bytes) -> None:
