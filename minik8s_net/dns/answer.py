@@ -24,7 +24,8 @@ MAX_CNAMES = 8
 
 @dataclass
 class Zone:
-    """Names under some apexes that we answer for. `fallthrough`: where "no such name" means "ask the next source"."""
+    """Names under some apexes that we answer for. `fallthrough`: where "no such name" means "ask the next source";
+    of a `flat` zone (hosts) a name that has no entry is no such name, also if it is the apex or a parent of one."""
 
     apexes: tuple[str, ...]
     names: Names
@@ -33,6 +34,7 @@ class Zone:
     serial: int = 1
     synced: bool = True
     insecure_pods: str = ""  # the apex below which every NAMESPACE.pod has all addresses (`pods insecure`)
+    flat: bool = False
 
     def apex_of(self, name: str) -> str | None:
         """The zone a name belongs to, None for a foreign name."""
@@ -73,6 +75,7 @@ class Forward:
     upstreams: tuple[tuple[str, int], ...]
     exclude: tuple[str, ...] = ()
     keep: int = 0  # seconds that an answer is kept at most (the directive `cache`)
+    max_concurrent: int = 1000  # questions that may wait at a time; kubeadm's Corefile has this number
 
     def takes(self, name: str) -> bool:
         return is_below(name, self.zone) and longest_suffix(name, self.exclude) is None
@@ -122,9 +125,10 @@ def _lookup(sources: Sequence[Source], name: str, qtype: str) -> Answer:
             continue
         if not source.synced:
             return Answer(SERVFAIL, authoritative=False)
-        if source.exists(name) or name == apex:
+        falls = longest_suffix(name, source.fallthrough) is not None
+        if source.names.at(name) if source.flat and falls else source.exists(name) or name == apex:
             return _of_existing(source, apex, name, qtype)
-        if longest_suffix(name, source.fallthrough) is None:
+        if not falls:
             return Answer(NXDOMAIN, authority=[source.soa(apex)])
     return Answer(REFUSED, authoritative=False)
 

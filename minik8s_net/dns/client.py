@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -58,10 +59,18 @@ class Api:
         """Raises OSError (ssl.SSLError among them), TimeoutError."""
         async with asyncio.timeout(TIMEOUT):
             reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self.tls(), limit=MAX_LINE)
+        keep_alive(writer.get_extra_info("socket"))
         try:
             yield Connection(self, reader, writer)
         finally:
             writer.transport.abort()
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """A watch may be silent for long: only probes tell a quiet server from one that is gone (tcp(7))."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @dataclass

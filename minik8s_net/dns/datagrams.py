@@ -14,10 +14,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import socket
+import sys
 from ctypes import POINTER, Structure, addressof, c_char, c_int, c_size_t, c_uint, c_uint32, c_void_p, pointer, sizeof
 
 BATCH = 32  # slots
 SLOT = 4096  # bytes; a longer datagram is cut off, as by recvfrom. Over UDP we send wire.MAX_UDP at most
+Peer = tuple[str, int] | tuple[str, int, int, int]  # as socket.recvfrom: address, port and, of IPv6, flow and scope
 _SOCKADDR = {socket.AF_INET: 16, socket.AF_INET6: 28}  # bytes of struct sockaddr_in, sockaddr_in6
 
 
@@ -82,9 +84,12 @@ class Batch:
             start = addressof(self._outgoing) + first * sizeof(_Mmsghdr)
             first += max(1, _sendmmsg(self._fd, start, end - first, 0))
 
-    def peer(self, i: int) -> tuple[str, int]:
-        """Where the datagram in slot i came from: address and port."""
+    def peer(self, i: int) -> Peer:
+        """Where the datagram in slot i came from."""
         size = _SOCKADDR[self._family]
         name = self._names[i * size : (i + 1) * size]
-        raw = name[8:24] if self._family == socket.AF_INET6 else name[4:8]
-        return socket.inet_ntop(self._family, raw), int.from_bytes(name[2:4], "big")
+        port = int.from_bytes(name[2:4], "big")
+        if self._family == socket.AF_INET:
+            return socket.inet_ntop(self._family, name[4:8]), port
+        flow, scope = int.from_bytes(name[4:8], "big"), int.from_bytes(name[24:28], sys.byteorder)
+        return socket.inet_ntop(self._family, name[8:24]), port, flow, scope

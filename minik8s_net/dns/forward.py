@@ -70,7 +70,8 @@ async def _exchange(upstream: tuple[str, int], question: bytes) -> bytes:
 
 
 def read_reply(packet: bytes) -> tuple[int, list[RR], list[RR]]:
-    """(rcode, answer, authority). Records of types we can't write again are left out. Raises ValueError."""
+    """(rcode, answer, authority). What may hold compressed names is read, other RDATA kept as it is (RFC 3597 §4).
+    Raises ValueError."""
     try:
         _, flags, questions, *counts = struct.unpack_from("!6H", packet)
         offset = 12
@@ -81,11 +82,14 @@ def read_reply(packet: bytes) -> tuple[int, list[RR], list[RR]]:
             sections.append([])
             for _ in range(count):
                 name, offset = _name(packet, offset)
-                rtype, _, ttl, length = struct.unpack_from("!HHIH", packet, offset)
-                data = _rdata(wire.TYPE_NAMES.get(rtype, ""), packet, offset + 10, length)
-                if data is not None:
-                    sections[-1].append(RR(name, Record(wire.TYPE_NAMES[rtype], data), min(ttl, 0x7FFFFFFF)))
+                number, rclass, ttl, length = struct.unpack_from("!HHIH", packet, offset)
+                rtype = wire.TYPE_NAMES.get(number, f"TYPE{number}")
+                data = _rdata(rtype, packet, offset + 10, length)
                 offset += 10 + length
+                if offset > len(packet):
+                    raise ValueError("unreadable reply: cut off")
+                if rclass == wire.IN:
+                    sections[-1].append(RR(name, Record(rtype, data), min(ttl, 0x7FFFFFFF)))
         return flags & 15, sections[0], sections[1]
     except (struct.error, IndexError, OSError) as error:
         raise ValueError(f"unreadable reply: {error}") from None
@@ -93,7 +97,7 @@ def read_reply(packet: bytes) -> tuple[int, list[RR], list[RR]]:
 
 def _name(packet: bytes, offset: int) -> tuple[str, int]:
     """A possibly compressed name, and the offset behind where it stands. Pointers must be few."""
-    labels: list[str] = []
+    labels: list[bytes] = []
     end, pointers = 0, 0
     while length := packet[offset]:
         if length >= 0xC0:
@@ -101,16 +105,14 @@ def _name(packet: bytes, offset: int) -> tuple[str, int]:
             offset = (length & 0x3F) << 8 | packet[offset + 1]
             pointers += 1
         else:
-            labels.append(packet[offset + 1 : offset + 1 + length].lower().decode("latin-1"))
+            labels.append(packet[offset + 1 : offset + 1 + length])
             offset += 1 + length
-        if 0x40 <= length < 0xC0 or pointers > MAX_POINTERS or sum(map(len, labels)) + len(labels) > 254:
+        if 0x40 <= length < 0xC0 or pointers > MAX_POINTERS or sum(map(len, labels)) + len(labels) > wire.MAX_NAME - 1:
             raise ValueError("bad name")
-    if any("." in label or "\\" in label for label in labels):
-        raise ValueError("bad name")
-    return ".".join(labels), end or offset + 1
+    return wire.to_text(labels), end or offset + 1
 
 
-def _rdata(rtype: str, packet: bytes, offset: int, length: int) -> object | None:
+def _rdata(rtype: str, packet: bytes, offset: int, length: int) -> object:
     raw = packet[offset : offset + length]
     if rtype == "A":
         return socket.inet_ntop(socket.AF_INET, raw)
@@ -126,10 +128,4 @@ def _rdata(rtype: str, packet: bytes, offset: int, length: int) -> object | None
         mname, offset = _name(packet, offset)
         rname, offset = _name(packet, offset)
         return (mname, rname, *struct.unpack_from("!5I", packet, offset))
-    if rtype == "TXT":
-        strings: list[str] = []
-        while raw:
-            strings.append(raw[1 : 1 + raw[0]].decode("latin-1"))
-            raw = raw[1 + raw[0] :]
-        return tuple(strings)
-    return None
+    return raw

@@ -1,47 +1,57 @@
 """Queries over UDP and TCP → answers; the cache of ready answers that makes it quick.
 
 A datagram's bytes behind the message id are the key of its answer: an equal question has an equal answer until records
-change, and then all answers are dropped. What has several addresses is kept in several rotations, given out in turn
-(CoreDNS' loadbalance). One event loop, no threads: a reader callback drains the socket before it returns.
+change, and then all answers are dropped. Addresses take turns at coming first (CoreDNS' loadbalance). One event loop,
+no threads: a reader callback drains the socket, for a slice of time, before it returns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from . import wire
 from .answer import Answer, respond
 from .config import Block, Config
-from .datagrams import BATCH, SLOT, Batch
+from .datagrams import SLOT, Batch, Peer
 from .told import Told
 from .wire import Malformed, Query
 
 log = logging.getLogger(__name__)
-CACHE_ENTRIES = 20_000
+CACHE_BYTES = 32 << 20  # of questions and of all the answers that may be built to them
+OVERHEAD = 512  # bytes of an entry's own objects
+LONGEST = 512  # bytes of a question worth keeping; longer ones are padded, each differently
 TRIES = 8  # to find a port that is free in both protocols
-DRAIN = 256  # datagrams per wake-up, so that timers and watches get their turn
-ROTATIONS = 8
+SLICE = 0.005  # seconds of datagrams per wake-up, so that timers, watches and TCP get their turn
+TURNS = 32  # of addresses that are kept ready
 TCP_IDLE = 10.0  # seconds (RFC 7766 §6.2.3)
 TCP_CONNECTIONS = 128
-Peer = tuple[str, int]
 FLAGS = (("qr", wire.QR), ("aa", wire.AA), ("tc", wire.TC), ("rd", wire.RD), ("ra", wire.RA), ("cd", wire.CD))
 
 
 class Cached:
     """Ready answers (without their id) to one question; `hits` and labels for the metrics."""
 
-    __slots__ = ("answers", "hits", "rcode", "rtype")
+    __slots__ = ("alone", "answers", "hits", "rcode", "rtype", "unbuilt")
 
-    def __init__(self, answers: deque[bytes], rtype: str, rcode: str) -> None:
-        self.answers, self.rtype, self.rcode, self.hits = answers, rtype, rcode, 0
+    def __init__(self, first: bytes, unbuilt: Iterator[bytes], turns: int, rtype: str, rcode: str) -> None:
+        self.answers, self.unbuilt, self.alone = deque((first[2:],)), unbuilt, turns == 1
+        self.rtype, self.rcode, self.hits = rtype, rcode, 0
+
+    def turn(self) -> bytes:
+        """The next answer: each is built when its turn first comes."""
+        if (raw := next(self.unbuilt, None)) is not None:
+            self.answers.append(raw[2:])
+        self.answers.rotate(1)
+        return self.answers[0]
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class Listener:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._cache: dict[bytes, Cached] = {}
+        self._bytes = 0
         self._told = Told()
         self._forwards: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -94,6 +105,7 @@ class Listener:
         if self._cache:
             self.count()
             self._cache.clear()
+            self._bytes = 0
 
     def count(self) -> None:
         """Fold the cached answers' hits into the counters."""
@@ -132,10 +144,8 @@ class Listener:
     # -- UDP -------------------------------------------------------------------------------------------------------
     def _drain(self, udp: socket.socket, batch: Batch) -> None:
         cache, slots, received, replies = self._cache, batch.slots, batch.received, batch.replies
-        for _ in range(DRAIN // BATCH):
-            count = batch.receive()
-            if not count:
-                return
+        until = time.monotonic() + SLICE
+        while time.monotonic() < until and (count := batch.receive()):
             waiting = 0  # slots from here on hold replies that are not sent yet
             for i in range(count):
                 start, size = i * SLOT, received[i].len
@@ -146,10 +156,7 @@ class Listener:
                     self._miss(udp, slots[start : start + size], batch.peer(i))
                     continue
                 entry.hits += 1
-                answers = entry.answers
-                answer = answers[0]
-                if len(answers) > 1:
-                    answers.rotate(1)
+                answer = entry.answers[0] if entry.alone else entry.turn()
                 size = len(answer) + 2
                 slots[start + 2 : start + size] = answer
                 replies[i].len = size
@@ -169,7 +176,8 @@ class Listener:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        peer = writer.get_extra_info("peername")[:2]
+        peer = writer.get_extra_info("peername")
+        later: set[asyncio.Task[None]] = set()
 
         def reply(answer: bytes) -> None:
             if not writer.is_closing():
@@ -180,18 +188,24 @@ class Listener:
                 async with asyncio.timeout(TCP_IDLE):
                     size = struct.unpack("!H", await reader.readexactly(2))[0]
                     packet = await reader.readexactly(size)
-                self.handle(packet, peer, "tcp", reply)
+                if asked := self.handle(packet, peer, "tcp", reply):
+                    later.add(asked)
+                    asked.add_done_callback(later.discard)
                 async with asyncio.timeout(TCP_IDLE):
                     await writer.drain()
-        except (TimeoutError, EOFError, OSError):
-            pass  # idle, gone, or cut off: nothing is owed
+                await asyncio.sleep(0)  # many questions in one piece: others get their turn
+        except (TimeoutError, EOFError, OSError):  # idle, gone, or cut off: only what was asked before is still owed
+            if later:
+                await asyncio.wait(later, timeout=TCP_IDLE)
         finally:
             self._connections.discard(task)
             writer.close()
 
     # -- both ------------------------------------------------------------------------------------------------------
-    def handle(self, packet: bytes, peer: Peer, protocol: str, reply: Callable[[bytes], None]) -> None:
-        """Answer one message: at once, or later if another server has to be asked."""
+    def handle(
+        self, packet: bytes, peer: Peer, protocol: str, reply: Callable[[bytes], None]
+    ) -> asyncio.Task[None] | None:
+        """Answer one message: at once or, if another server has to be asked, by the task returned."""
         self.misses += 1
         try:
             query = wire.parse(packet)
@@ -199,22 +213,36 @@ class Listener:
             if error.reply is not None:
                 self.responses["other", wire.RCODES[error.reply[3] & 15]] += 1
                 reply(error.reply)
-            return
+            return None
         block = self.config.block(query.name)
         request = Request(query, peer, protocol, reply, block is not None and block.log, len(packet))
-        answer = self._decide(block, query)
-        if answer.ask is not None:
-            task = asyncio.create_task(self._ask(request, answer))
-            self._forwards.add(task)
-            task.add_done_callback(self._forwards.discard)
+        try:
+            answer = self._decide(block, query)
+            if answer.ask is not None:
+                task = asyncio.create_task(self._ask(request, answer))
+                self._forwards.add(task)
+                task.add_done_callback(self._forwards.discard)
+                return task
+            turns = _messages(request, answer)
+            first = next(turns)
+            if protocol == "udp" and not request.logged and answer.rcode != wire.SERVFAIL:
+                self._keep(packet, first, turns, answer, query.type_name)
+            self._finish(request, answer, first)
+        except Exception:  # a fault of ours with one question is not to cost the others their answers
+            self._failed(request)
+        return None
+
+    def _keep(self, packet: bytes, first: bytes, others: Iterator[bytes], answer: Answer, rtype: str) -> None:
+        if len(packet) > LONGEST:
             return
-        answers = _messages(request, answer)
-        if protocol == "udp" and not request.logged and answer.rcode != wire.SERVFAIL:
-            if len(self._cache) >= CACHE_ENTRIES:
-                self.changed()
-            ready = deque(raw[2:] for raw in answers)
-            self._cache[packet[2:]] = Cached(ready, query.type_name, wire.RCODES[answer.rcode])
-        self._finish(request, answer, answers[0])
+        turns = _turns(answer)
+        size = OVERHEAD + len(packet) + len(first) * turns
+        if self._bytes + size > CACHE_BYTES:
+            self.changed()
+        self._bytes += size
+        self._cache[packet[2:]] = Cached(
+            first, others if turns > 1 else iter(()), turns, rtype, wire.RCODES[answer.rcode]
+        )
 
     def _decide(self, block: Block | None, query: Query) -> Answer:
         if query.version:
@@ -224,8 +252,15 @@ class Listener:
         return respond(block.sources, query.name, query.type_name)
 
     async def _ask(self, request: Request, answer: Answer) -> None:
-        answer = await self._told.complete(answer, request.query)
-        self._finish(request, answer, _messages(request, answer)[0])
+        try:
+            answer = await self._told.complete(answer, request.query)
+            self._finish(request, answer, next(_messages(request, answer)))
+        except Exception:
+            self._failed(request)
+
+    def _failed(self, request: Request) -> None:
+        log.exception("[ERROR] no answer could be made to %r", request.query)
+        self._finish(request, Answer(wire.SERVFAIL), wire.bare(request.query.id, request.query.flags, wire.SERVFAIL))
 
     def _finish(self, request: Request, answer: Answer, raw: bytes) -> None:
         request.reply(raw)
@@ -235,22 +270,26 @@ class Listener:
             self.log_line(request.log_line(rcode, raw))
 
 
-def _messages(request: Request, answer: Answer) -> list[bytes]:
-    """The reply; with several addresses in it, each of a few rotations of them."""
+def _turns(answer: Answer) -> int:
+    """How many of its addresses get the first place."""
+    return max(1, min(TURNS, sum(rr.record.type in ("A", "AAAA") for rr in answer.answer)))
+
+
+def _messages(request: Request, answer: Answer) -> Iterator[bytes]:
+    """The reply; with several addresses in it, further ones in which others come first, from a random one on."""
     limit = wire.udp_limit(request.query) if request.protocol == "udp" else 65535
     movable = [rr for rr in answer.answer if rr.record.type in ("A", "AAAA")]
     fixed = [rr for rr in answer.answer if rr.record.type not in ("A", "AAAA")]
-    turns = [movable[i:] + movable[:i] for i in range(min(len(movable), ROTATIONS))] or [[]]
-    return [
-        wire.build(
+    start = random.randrange(len(movable)) if len(movable) > 1 else 0
+    for turn in range(start, start + _turns(answer)):
+        at = turn % len(movable) if movable else 0
+        yield wire.build(
             request.query,
             answer.rcode,
-            answer=fixed + turn,
+            answer=[*fixed, *movable[at:], *movable[:at]],
             authority=answer.authority,
             additional=answer.additional,
             authoritative=answer.authoritative,
             recursion=answer.recursive,
             limit=limit,
         )
-        for turn in turns
-    ]

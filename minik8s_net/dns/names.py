@@ -1,8 +1,9 @@
 """A tree of names and the records at each: what any zone is made of.
 
-Names are lowercase, without the final dot ("" is the root). Who adds records is an *owner* (a Service, a Pod, a
-zone file …); an owner's records are replaced as a whole, at a cost proportional to them. Invariant: a name *exists*
-while it or a name below it has an owner (an empty non-terminal exists and has no data: RFC 8020, RFC 4592 §2.2.2).
+Names are lowercase, without the final dot ("" is the root); a dot or backslash inside a label has a backslash before
+it. Who adds records is an *owner* (a Service, a Pod, a zone file …); an owner's records are replaced as a whole, at a
+cost proportional to them. Invariant: a name *exists* while it or a name below it has an owner (an empty non-terminal
+exists and has no data: RFC 8020, RFC 4592 §2.2.2).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import NamedTuple
 class Record(NamedTuple):
     """One resource record's type and data, in presentation form. `ttl` in seconds, None for the zone's own.
 
-    data: A, AAAA address · CNAME, NS, PTR name · TXT text · SRV (priority, weight, port, name) ·
-    SOA (mname, rname, serial, refresh, retry, expire, minimum) · other types: a dnslib RD.
+    data: A, AAAA address · CNAME, NS, PTR name · TXT text, or several · MX (preference, name) ·
+    SRV (priority, weight, port, name) · SOA (mname, rname, serial, refresh, retry, expire, minimum) ·
+    bytes: RDATA as another server sent it, of any type (RFC 3597), one we have no name for being `TYPE257`.
     """
 
     type: str

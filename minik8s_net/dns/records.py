@@ -29,6 +29,7 @@ class ClusterNames:
         self.names = Names()
         self._services: dict[Key, Json] = {}
         self._slices: dict[Key, dict[str, Json]] = {}  # by Service, then by slice
+        self._service_of: dict[Key, str] = {}  # of a slice
         self.names.put("zone", zone_records(zone, pods, None))
 
     def apply(self, kind: str, obj: Json, *, deleted: bool = False) -> bool:
@@ -54,16 +55,17 @@ class ClusterNames:
         return {f"{name}.{kind}.{self.zone}": () for kind in kinds}
 
     def _slice_changed(self, key: Key, service: str | None, obj: Json | None) -> bool:
-        if service is None:
-            return False
-        of_service = self._slices.setdefault((key[0], service), {})
-        if obj is None:
-            of_service.pop(key[1], None)
-        else:
-            of_service[key[1]] = obj
-        if not of_service:
-            del self._slices[key[0], service]
-        return self._service_changed((key[0], service))
+        before = self._service_of.pop(key, None)
+        if obj is not None and service is not None:
+            self._service_of[key] = service
+            self._slices.setdefault((key[0], service), {})[key[1]] = obj
+        if before is not None and before != self._service_of.get(key):
+            of_before = self._slices[key[0], before]
+            del of_before[key[1]]
+            if not of_before:
+                del self._slices[key[0], before]
+        changed = [self._service_changed((key[0], name)) for name in {before, service} if name is not None]
+        return any(changed)
 
     def _service_changed(self, key: Key) -> bool:
         service = self._services.get(key)
@@ -141,7 +143,9 @@ def dashed(ip: str) -> str:
 
 
 def undashed(label: str) -> IPv4Address | IPv6Address | None:
-    """`10-244-1-2` → 10.244.1.2, `2001-db8--1` → 2001:db8::1, anything else None."""
+    """`10-244-1-2` → 10.244.1.2, `2001-db8--1` → 2001:db8::1, anything else None (a scope, `fe80--1%eth0`, too)."""
+    if "%" in label:
+        return None
     dotted = label.count("-") == 3 and "--" not in label
     try:
         return ip_address(label.replace("-", "." if dotted else ":"))

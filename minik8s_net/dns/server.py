@@ -14,9 +14,10 @@ import signal
 import time
 from typing import Any
 
-from . import config as corefile
+from . import config
 from .client import Api, Reflector
-from .config import Config, CorefileError
+from .config import Config
+from .corefile import CorefileError
 from .http import PORTS, Endpoints
 from .listener import Listener
 from .manifests import COREFILE, ROOT_ZONE
@@ -30,6 +31,7 @@ KINDS = {
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
     "Pod": "/api/v1/pods",
 }
+ALWAYS = ("Namespace", "Service", "EndpointSlice")  # Pod: only for `pods verified`
 CONFIG_PATH, CONFIG_QUERY = (
     "/api/v1/namespaces/kube-system/configmaps",
     "fieldSelector=metadata.name%3Dcoredns",
@@ -46,11 +48,11 @@ class Dns:
         self.ready = asyncio.Event()
         self.reflectors = {kind: self._reflector(kind, path) for kind, path in KINDS.items()}
         self.configs = Reflector(api, CONFIG_PATH, self._config_changed, query=CONFIG_QUERY)
-        self.listener = Listener(corefile.parse(COREFILE, {"db.root": ROOT_ZONE}))
+        self.listener = Listener(config.unread())
         self._tasks = asyncio.TaskGroup()
         self._watched: set[str] = set()
-        self._wanted = self.listener.config
-        self._reload = asyncio.Event()
+        self._wanted: Config | None = None
+        self._news = asyncio.Event()  # another configuration is wanted, or a kind has been listed
         self.cluster = ClusterNames()
 
     def _reflector(self, kind: str, path: str) -> Reflector:
@@ -63,13 +65,15 @@ class Dns:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self.configs.run())
-                self._watch("Namespace", "Service", "EndpointSlice")
+                self._watch(*ALWAYS)
                 await self.endpoints.listen(self.host)
                 await self.configs.synced.wait()
+                if self._wanted is None:  # there is no such ConfigMap, or a bad one
+                    self._take({})
                 while True:
-                    self._reload.clear()
-                    await self._install(self._wanted)
-                    await self._reload.wait()
+                    await self._news.wait()
+                    self._news.clear()
+                    self._install()
         finally:
             self.endpoints.close()
             tcp.close()
@@ -81,47 +85,57 @@ class Dns:
             if kind not in self._watched:
                 self._watched.add(kind)
                 self._tasks.create_task(self.reflectors[kind].run(), name=kind)
+                self._tasks.create_task(self._listed(kind))
+
+    async def _listed(self, kind: str) -> None:
+        await self.reflectors[kind].synced.wait()
+        self._news.set()
 
     def _object_changed(self, kind: str, obj: Json, deleted: bool) -> None:
         if self.cluster.apply(kind, obj, deleted=deleted) and self.ready.is_set():
             self._serve()
 
     def _config_changed(self, obj: Json, deleted: bool) -> None:
-        data = {} if deleted else obj.get("data") or {}
+        self._take({} if deleted else obj.get("data") or {})
+
+    def _take(self, data: dict[str, str]) -> None:
         try:
-            self._wanted = corefile.parse(data.get("Corefile", COREFILE), {"db.root": ROOT_ZONE, **data})
+            self._wanted = config.parse(data.get("Corefile", COREFILE), {"db.root": ROOT_ZONE, **data})
         except CorefileError as error:
             log.error("[ERROR] plugin/reload: Corefile not changed, the old one is kept: %s", error)
+        except Exception:  # a fault of ours; to end would be to end again at each start
+            log.exception("[ERROR] plugin/reload: Corefile not understood, the old one is kept")
         else:
             for warning in self._wanted.warnings:
                 log.warning("[WARNING] %s", warning)
-            self._reload.set()
+            self._news.set()
 
-    async def _install(self, config: Config) -> None:
-        """Take a configuration, once all that it needs has been listed: then unknown names are names that do not exist.
+    def _install(self) -> None:
+        """Take the configuration once all that it needs is listed: then unknown names are names that do not exist.
 
         Another zone or pod mode means all records anew.
         """
-        began = time.perf_counter()
-        plugin = config.kubernetes
-        if plugin and plugin.pods == "verified":
-            self._watch("Pod")
-        for kind in self._watched:
-            await self.reflectors[kind].synced.wait()
+        began, wanted = time.perf_counter(), self._wanted
+        if wanted is None or wanted is self.listener.config:
+            return
+        plugin = wanted.kubernetes
+        needed = (*ALWAYS, "Pod") if plugin and plugin.pods == "verified" else ALWAYS
+        self._watch(*needed)
+        if not all(self.reflectors[kind].synced.is_set() for kind in needed):
+            return
         if plugin and (plugin.zone, plugin.pods) != (self.cluster.zone, self.cluster.pods):
             self.cluster = ClusterNames(plugin.zone, plugin.pods)
             for kind, reflector in self.reflectors.items():
                 for obj in reflector.objects():
                     self.cluster.apply(kind, obj)
-        self.listener.config = config
+        self.listener.config = wanted
         self.ready.set()
         self._serve()
         milliseconds = (time.perf_counter() - began) * 1000
         log.info("[INFO] plugin/reload: serving %d records (%.0f ms)", len(self.cluster.names), milliseconds)
 
     def _serve(self) -> None:
-        config = self.listener.config
-        for block in config.blocks:
+        for block in self.listener.config.blocks:
             if block.kubernetes:
                 block.serve(self.cluster, int(time.time()), synced=self.ready.is_set())
         self.listener.changed()

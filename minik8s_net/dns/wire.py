@@ -7,9 +7,11 @@ nothing to import. Trusts no length in a packet; a message that cannot be read r
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from .names import Record
@@ -32,10 +34,12 @@ TYPES |= {"DS": 43, "SVCB": 64, "HTTPS": 65, "IXFR": 251, "AXFR": 252, "ANY": 25
 TYPE_NAMES = {number: name for name, number in TYPES.items()}
 OPT, IN = 41, 1
 QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+MAX_NAME = 255  # bytes (RFC 1035 §2.3.4)
 MIN_UDP, MAX_UDP = 512, 1232  # RFC 1035; DNS flag day 2020: never needs a fragment
 _HEADER = struct.Struct("!6H")
 _RR = struct.Struct("!HHIH")
 _OPT = struct.Struct("!BHHIH")
+_LABEL = re.compile(r"((?:[^.\\]|\\.)*)\.?", re.DOTALL)
 
 
 class Malformed(Exception):
@@ -90,7 +94,7 @@ def parse(packet: bytes) -> Query:
             raise ValueError
         labels, offset = _read_name(packet, _HEADER.size)
         qtype, qclass = struct.unpack_from("!HH", packet, offset)
-        query = Query(ident, flags, _to_text(labels), qtype, qclass, packet[_HEADER.size : offset + 4])
+        query = Query(ident, flags, to_text(labels), qtype, qclass, packet[_HEADER.size : offset + 4])
         return _read_opt(packet, offset + 4, others, query)
     except (ValueError, IndexError, struct.error):
         raise Malformed(bare(ident, flags, FORMERR)) from None
@@ -112,7 +116,9 @@ def build(
     recursion: bool = False,
     limit: int = 65535,
 ) -> bytes:
-    """The answer's bytes, at most `limit`: additional records are left out first, then TC is set (RFC 2181 §9)."""
+    """The answer's bytes, at most `limit`. What does not fit sets TC, but for additional RRsets: those are left out,
+    each as a whole (RFC 2181 §9). Raises ValueError for a record that cannot be written.
+    """
     flags = QR | (query.flags & (0x7800 | RD | CD)) | (AA if authoritative else 0) | (RA if recursion else 0)
     opt = b""
     if query.udp_size:
@@ -122,20 +128,43 @@ def build(
     body += query.question
     table = _suffixes(query)
     counts = [0, 0, 0]
-    for section, records in enumerate((answer, authority, additional)):
+    room = limit - len(opt)
+    for section, records in enumerate((answer, authority)):
         for rr in records:
             packed = _pack_rr(rr, table, len(body))
-            if len(body) + len(packed) + len(opt) > limit:
-                if section < 2:
-                    flags |= TC
+            if len(body) + len(packed) > room:
+                flags |= TC
                 break
             body += packed
             counts[section] += 1
         if flags & TC:
             break
+    if not flags & TC:
+        counts[2] = _add_whole_sets(body, additional, table, room)
     body += opt
     _HEADER.pack_into(body, 0, query.id, flags | (rcode & 15), 1, *counts[:2], counts[2] + bool(opt))
     return bytes(body)
+
+
+def _add_whole_sets(body: bytearray, records: Sequence[RR], table: dict[str, int], room: int) -> int:
+    """Additional RRsets, until one does not fit; how many records these are."""
+    count = 0
+    for _, rrset in groupby(records, lambda rr: (rr.name, rr.record.type)):
+        before, together = len(body), list(rrset)
+        for rr in together:
+            body += _pack_rr(rr, table, len(body))
+        if len(body) > room:
+            del body[before:]
+            break
+        count += len(together)
+    return count
+
+
+def check(rr: RR) -> None:
+    """Raises ValueError if a record cannot be written: then it must not become one of ours."""
+    if not 0 <= rr.ttl < 1 << 31:  # RFC 2181 §8
+        raise ValueError(f"not a TTL: {rr.ttl}")
+    _pack_rr(rr, {}, 0)
 
 
 def udp_limit(query: Query) -> int:
@@ -143,7 +172,7 @@ def udp_limit(query: Query) -> int:
     return min(max(query.udp_size, MIN_UDP), MAX_UDP)
 
 
-def _to_text(labels: list[bytes]) -> str:
+def to_text(labels: list[bytes]) -> str:
     """Lowercase; a dot or backslash inside a label is escaped, so that no two names look alike."""
     return ".".join(label.lower().decode("latin-1").replace("\\", "\\\\").replace(".", "\\.") for label in labels)
 
@@ -158,7 +187,7 @@ def _read_name(packet: bytes, offset: int, *, pointers: bool = False) -> tuple[l
             return labels, offset + 2
         label = packet[offset + 1 : offset + 1 + length]
         size += 1 + length
-        if length > 63 or len(label) < length or size > 255:
+        if length > 63 or len(label) < length or size > MAX_NAME:
             raise ValueError
         labels.append(label)
         offset += 1 + length
@@ -204,23 +233,43 @@ def _pack_name(name: str, table: dict[str, int] | None, offset: int) -> bytes:
                 return bytes(out) + struct.pack("!H", 0xC000 | table[name])
             if offset + len(out) < 0x4000:
                 table[name] = offset + len(out)
-        label, _, name = name.partition(".")
+        if "\\" in name:
+            label, name = _first_label(name)
+        else:
+            label, _, name = name.partition(".")
         raw = label.encode("latin-1")
-        if not 0 < len(raw) < 64:
+        if not 0 < len(raw) < 64 or len(out) + len(raw) > MAX_NAME - 2:
             raise ValueError(f"not a name: label {label!r}")
         out.append(len(raw))
         out += raw
     return bytes(out) + b"\0"
 
 
+def _first_label(name: str) -> tuple[str, str]:
+    """The first label of an escaped name (as `to_text` writes it), bare, and the rest."""
+    match = _LABEL.match(name)
+    assert match
+    return re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL), name[match.end() :]
+
+
 def _pack_rr(rr: RR, table: dict[str, int], offset: int) -> bytes:
     owner = _pack_name(rr.name, table, offset)
     record = rr.record
-    rdata = _pack_rdata(record.type, record.data, table, offset + len(owner) + _RR.size)
-    return owner + _RR.pack(TYPES[record.type], IN, rr.ttl, len(rdata)) + rdata
+    try:
+        rdata = _pack_rdata(record.type, record.data, table, offset + len(owner) + _RR.size)
+        return owner + _RR.pack(type_number(record.type), IN, rr.ttl, len(rdata)) + rdata
+    except (struct.error, OSError) as error:
+        raise ValueError(f"not a record: {record.type} {record.data!r}: {error}") from None
+
+
+def type_number(name: str) -> int:
+    """16 for TXT, 257 for TYPE257 (RFC 3597 §5)."""
+    return TYPES.get(name) or int(name.removeprefix("TYPE"))
 
 
 def _pack_rdata(rtype: str, data: Any, table: dict[str, int], offset: int) -> bytes:
+    if isinstance(data, bytes):
+        return data
     if rtype == "A":
         return socket.inet_aton(data)
     if rtype == "AAAA":
@@ -234,9 +283,10 @@ def _pack_rdata(rtype: str, data: Any, table: dict[str, int], offset: int) -> by
     if rtype == "SOA":
         mname = _pack_name(data[0], table, offset)
         return mname + _pack_name(data[1], table, offset + len(mname)) + struct.pack("!5I", *data[2:])
-    strings = (data,) if isinstance(data, str) else data  # TXT, HINFO
+    strings = (data,) if isinstance(data, str) else data  # TXT
     return b"".join(bytes([len(raw)]) + raw for raw in (text.encode()[:255] for text in strings))
 
 
 def pack_question(name: str, qtype: int) -> bytes:
+    """A question of class IN. Raises ValueError."""
     return _pack_name(name, None, 0) + struct.pack("!HH", qtype, IN)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from .corefile import is_number
 from .names import Record, Records
 
 DEFAULT_TTL = 3600
@@ -55,9 +56,9 @@ def _entries(text: str) -> Iterator[tuple[int, bool, list[str]]]:
 
 def _record(words: list[str], ttl: int, origin: str) -> Record:
     """`[TTL] [IN] TYPE DATA…` with TTL and class in either order."""
-    while words[0].isdigit() or words[0].upper() == "IN":
+    while is_number(words[0]) or words[0].upper() == "IN":
         word = words.pop(0)
-        ttl = int(word) if word.isdigit() else ttl
+        ttl = int(word) if is_number(word) else ttl
     rtype, data = words[0].upper(), words[1:]
     if rtype not in _DATA:
         raise ValueError(f"unsupported record type {rtype}")

@@ -101,7 +101,8 @@ def test_before_sync_servfail_and_not_ready(tmp_path: Path) -> None:
         peer = Peer(tmp_path)
         peer.hold.clear()
         async with running(tmp_path, peer) as (dns_, _):
-            assert await answers(dns_, "web.testns.svc.cluster.local") == ["SERVFAIL"]
+            for name in ("web.testns.svc.cluster.local", "web.default.svc.example.test", "printer.example.org"):
+                assert await answers(dns_, name) == ["SERVFAIL"], "no Corefile is known yet"
             assert (await get(dns_, "ready"))[0] == 503
             assert (await get(dns_, "health"))[0] == 200
             peer.hold.set()
@@ -182,6 +183,37 @@ def test_corefile_is_changed_live_and_a_bad_one_refused(tmp_path: Path, caplog: 
             await peer.put(config_map((COREFILE % "insecure").rstrip()[:-1] + hosts))
             await until(lambda: _is(dns_, "printer.example.org", ["192.0.2.7"]))
             assert await answers(dns_, "7.2.0.192.in-addr.arpa", "PTR") == ["printer.example.org."]
+
+    asyncio.run(scenario())
+
+
+def test_a_configuration_that_waits_for_its_lists_holds_up_no_later_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as (dns_, peer):
+            await asyncio.wait_for(dns_.ready.wait(), 5)
+            dns_.reflectors["Pod"].run = lambda: asyncio.sleep(3600)  # type: ignore[method-assign]
+            await peer.put(config_map(COREFILE % "verified"))
+            await until(lambda: _true("Pod" in dns_._watched))
+            assert await answers(dns_, "10-1-2-3.testns.pod.cluster.local") == ["10.1.2.3"], "the old one serves on"
+            await peer.put(config_map(COREFILE % "disabled"))
+            await until(lambda: _is(dns_, "10-1-2-3.testns.pod.cluster.local", ["NXDOMAIN"]))
+
+    asyncio.run(scenario())
+
+
+def test_a_configuration_that_breaks_us_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as (dns_, peer):
+            await asyncio.wait_for(dns_.ready.wait(), 5)
+            with monkeypatch.context() as patch:
+                patch.setattr("minik8s_net.dns.config.parse", lambda *_: 1 // 0)
+                await peer.put(config_map(COREFILE % "disabled"))
+                await until(lambda: _true("Corefile not understood, the old one is kept" in caplog.text))
+            assert await answers(dns_, "10-1-2-3.testns.pod.cluster.local") == ["10.1.2.3"]
+            await peer.put(config_map(COREFILE % "disabled"))
+            await until(lambda: _is(dns_, "10-1-2-3.testns.pod.cluster.local", ["NXDOMAIN"]))
 
     asyncio.run(scenario())
 

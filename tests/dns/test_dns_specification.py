@@ -230,6 +230,24 @@ def test_a_slice_may_come_before_its_service_and_stay_after_it() -> None:
     assert not names.names.exists("pets.testns.svc.cluster.local")
 
 
+def test_a_slice_that_is_given_to_another_service_leaves_the_first() -> None:
+    names = ClusterNames()
+    names.apply("Namespace", namespace("testns"))
+    for name in ("old", "new"):
+        names.apply("Service", service(name, None))
+    assert names.apply("EndpointSlice", slice_("s", "old", [endpoint("10.244.2.1")]))
+    assert names.apply("EndpointSlice", slice_("s", "new", [endpoint("10.244.2.1")]))
+    assert not names.names.exists("old.testns.svc.cluster.local")
+    assert names.names.exists("new.testns.svc.cluster.local")
+    assert names.apply("EndpointSlice", slice_("s", "new", []), deleted=True)
+    assert not names.names.exists("new.testns.svc.cluster.local")
+
+
+def test_a_pods_name_holds_no_scope() -> None:
+    for label in ("fe80--1%eth0", "10-1-2-3%x", "%"):
+        assert RCODES[respond([zone()], f"{label}.testns.pod.cluster.local", "AAAA").rcode] == "NXDOMAIN"
+
+
 def test_a_cname_out_of_the_cluster_is_nxdomain_only_if_that_zone_is_known() -> None:
     files = {"db": ". SOA ns. root. 1 1 1 1 60"}
     root = parse(".:53 {\n file /etc/coredns/db .\n}\n", files).blocks[0].sources[0]

@@ -22,6 +22,7 @@ from minik8s_net.dns import wire
 from minik8s_net.dns.config import parse
 from minik8s_net.dns.listener import Listener
 from minik8s_net.dns.manifests import COREFILE, ROOT_ZONE
+from minik8s_net.dns.names import Record
 from minik8s_net.dns.records import ClusterNames
 
 WEB = "web.testns.svc.cluster.local"
@@ -109,6 +110,16 @@ def test_additional_records_are_left_out_without_truncation() -> None:
     assert not reply.flags & dns.flags.TC
     assert len(reply.answer[0]) == 6
     assert sum(map(len, reply.additional)) < 6
+
+
+def test_an_additional_rrset_is_left_out_as_a_whole() -> None:
+    """RFC 2181 §9: and what fits before it stays."""
+    query = wire.parse(dns.message.make_query(WEB, "SRV").to_wire())
+    answer = [wire.RR(WEB, Record("SRV", (0, 1, 80, "t.a")), 5)]
+    additional = [wire.RR(name, Record("A", f"10.0.0.{i}"), 5) for name in ("t.a", "u.a") for i in range(1, 20)]
+    reply = dns.message.from_wire(wire.build(query, 0, answer=answer, additional=additional, limit=512))
+    assert not reply.flags & dns.flags.TC
+    assert [(str(rrset.name), len(rrset)) for rrset in reply.additional] == [("t.a.", 19)]
 
 
 def test_unknown_opcode_is_notimp() -> None:
@@ -249,7 +260,7 @@ def test_every_name_that_exists_is_found_and_no_other(
             expected[base] = {what}
             continue
         cluster.apply("Service", service(name, None, ns=ns))
-        cluster.apply("EndpointSlice", slice_("s", name, [endpoint(ip, h) for ip, h in what.items()], ns=ns))
+        cluster.apply("EndpointSlice", slice_(f"{name}-s", name, [endpoint(ip, h) for ip, h in what.items()], ns=ns))
         for ip, hostname in what.items():
             expected.setdefault(base, set()).add(ip)
             expected.setdefault(f"{hostname or ip.replace('.', '-')}.{base}", set()).add(ip)
