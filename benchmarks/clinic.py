@@ -1,6 +1,6 @@
 """The debugging clinic: a random cluster, one random fault, and `explain` is asked what is wrong.
 
-    python -m benchmarks.clinic [COUNT] [FIRST SEED]
+    python -m benchmarks.clinic [COUNT (40)] [FIRST SEED (0)]
 
 For each seed: random pods, Services and policies on a cluster of three nodes; who reaches whom is measured; a fault is
 injected by the seed; a pair that it has broken (or made slow) is explained. Right is the kind of cause that the
@@ -158,4 +158,4 @@ def _until_healed(cluster: Cluster) -> None:
 
 
 if __name__ == "__main__":
-    main(*[int(word) for word in sys.argv[1:3]] + [200, 0][len(sys.argv) - 1 :])
+    main(*[int(word) for word in sys.argv[1:3]] + [40, 0][len(sys.argv) - 1 :])
