@@ -54,11 +54,7 @@ class ClusterConfig:
                 raise ConfigError(f'{field}: Unsupported value: "{value}": supported values: {supported}')
         if not isinstance(self.heal, bool):
             raise ConfigError(f'heal: Invalid value: "{self.heal}": must be true or false')
-        domain = str(self.cluster_domain)
-        if not all(_DNS_LABEL.fullmatch(label) for label in domain.split(".")) or not isinstance(
-            self.cluster_domain, str
-        ):
-            raise ConfigError(f'cluster_domain: Invalid value: "{domain}": must be a lowercase RFC 1123 subdomain')
+        self._check_domain()
         networks: dict[str, IPv4Network] = {}
         for field in ("fabric_cidr", "pod_cidr", "service_cidr"):
             try:
@@ -72,6 +68,14 @@ class ClusterConfig:
                     raise ConfigError(f'{field}: Invalid value: "{network}": overlaps {other} {taken}')
             networks[field] = network
         self._check_pool()
+
+    def _check_domain(self) -> None:
+        """Names below it must fit into 255 bytes (RFC 1035): SERVICE.NAMESPACE.svc takes up to 132 of them."""
+        domain = self.cluster_domain
+        fits = isinstance(domain, str) and len(domain) <= 120
+        if not fits or not all(_DNS_LABEL.fullmatch(part) and len(part) <= 63 for part in domain.split(".")):
+            allowed = "a lowercase RFC 1123 subdomain of at most 120 characters, 63 between dots"
+            raise ConfigError(f'cluster_domain: Invalid value: "{domain}": must be {allowed}')
 
     def _check_pool(self) -> None:
         field, given = "load_balancer_cidr", self.load_balancer_cidr
