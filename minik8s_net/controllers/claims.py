@@ -12,7 +12,7 @@ from typing import Any
 
 from lightkube.models.meta_v1 import LabelSelector
 
-from ..store.client import Change, Client
+from ..store.client import Change, Client, Json
 from .children import Children, Key
 from .common import Object, controller_of, matches, ref
 
@@ -21,7 +21,8 @@ class Claims(Children):
     """Children of the kind `kind` that owners of the kind `owners` claim.
 
     To claim means to look at every object of the namespace: that is done only when one of them, or the owner, calls
-    for it. `belongs(owner, obj)` may demand more than the selector (a StatefulSet's pods have its name).
+    for it. `belongs(owner, obj)` may demand more than the selector (a StatefulSet's pods have its name). What is
+    adopted gets the `finalizer`, if there is one.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Claims(Children):
         owners: type[Any],
         mark: Callable[[Key], None],
         belongs: Callable[[Object, Object], bool] = lambda owner, obj: True,
+        finalizer: str = "",
     ) -> None:
         super().__init__(client, kind, owners.__name__, mark)
-        self.owners, self._belongs = owners, belongs
+        self.owners, self._belongs, self._finalizer = owners, belongs, finalizer
         self._open: set[Key] = set()  # owners for which there may be something to adopt or to let go
 
     def watch(self) -> Callable[[], None]:
@@ -58,7 +60,7 @@ class Claims(Children):
         selector = selector_of(owner)
         for obj in self.client.list(self.kind, key[0], selector.matchLabels or {}):
             if controller_of(obj) is None and not obj.metadata.deletionTimestamp and self._wanted(owner, obj):
-                take(self.client, self.kind, owner, obj)
+                take(self.client, self.kind, owner, obj, self._finalizer)
         for obj in self.of(owner):
             if not self._wanted(owner, obj):
                 release(self.client, self.kind, owner, obj)
@@ -101,11 +103,13 @@ def selector_of(owner: Object) -> LabelSelector:
     return LabelSelector(matchLabels=selector) if isinstance(selector, dict) else selector
 
 
-def take(client: Client, kind: type[Any], owner: Object, obj: Object) -> None:
-    """Put our name on an object, in the place of any controller it had."""
+def take(client: Client, kind: type[Any], owner: Object, obj: Object, finalizer: str = "") -> None:
+    """Put our name (and finalizer) on an object, in the place of any controller it had."""
     others = [o.to_dict() for o in obj.metadata.ownerReferences or () if not o.controller]
-    patch = {"metadata": {"ownerReferences": [*others, ref(owner)]}}
-    client.patch(kind, obj.metadata.name, patch, obj.metadata.namespace)
+    metadata: Json = {"ownerReferences": [*others, ref(owner)]}
+    if finalizer and finalizer not in (obj.metadata.finalizers or ()):
+        metadata["finalizers"] = [*(obj.metadata.finalizers or ()), finalizer]
+    client.patch(kind, obj.metadata.name, {"metadata": metadata}, obj.metadata.namespace)
 
 
 def release(client: Client, kind: type[Any], owner: Object, obj: Object) -> None:
