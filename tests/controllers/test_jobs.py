@@ -17,7 +17,7 @@ from minik8s_net.apiserver.registry.options import DeleteOptions
 from minik8s_net.controllers.job import JobController
 from minik8s_net.controllers.job_backoff import Backoff
 from minik8s_net.controllers.job_plan import Tally
-from minik8s_net.controllers.job_tracking import FAILURES, FINALIZER, INDEX, numbers, ranges
+from minik8s_net.controllers.job_tracking import FAILURES, FINALIZER, INDEX, Counted, numbers, ranges
 
 from .conftest import Cluster, template
 
@@ -103,6 +103,12 @@ def test_ranges_are_read_as_they_are_written() -> None:
     for some in (set(), {3}, {1, 2}, {1, 3, 4, 5, 7}, {0, 1, 2, 9}):
         assert numbers(ranges(some)) == some
     assert numbers("x,2-,4") == {2, 4}
+
+
+def test_a_uid_is_added_to_the_numbers_when_its_pod_is_let_go() -> None:
+    noted = Counted.of(job_of({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["b", "c"]}}))
+    settled = noted.settled({"c"})
+    assert (settled.succeeded, settled.failed, settled.new_succeeded, settled.new_failed) == (1, 2, (), ("c",))
 
 
 def pods_of(one: Cluster, phase: str = "", job: str = "j") -> list[Any]:
@@ -195,6 +201,22 @@ def test_with_a_limit_per_index_a_failing_index_holds_up_no_other(cluster: Run) 
                 one.report(running, phase, False)
         await one.until(lambda: status(one).completedIndexes == "1,2")
         assert not pods_of(one, "Running") and not ended(one)
+
+    cluster(script)
+
+
+def test_a_running_pod_gets_back_a_finalizer_that_it_lost(cluster: Run) -> None:
+    """A controller died between taking it off and deleting the pod, or somebody took it off."""
+
+    async def script(one: Cluster) -> None:
+        one.create(Job, "j", {"template": body()})
+        await one.until(lambda: pods_of(one, "Running"))
+        (running,) = pods_of(one)
+        one.client.patch(Pod, running.metadata.name, {"metadata": {"finalizers": None}}, "default")
+        await one.until(lambda: pods_of(one)[0].metadata.finalizers == [FINALIZER])
+        one.report(running, "Succeeded", False)
+        await one.until(lambda: ended(one) == "Complete")
+        assert status(one).succeeded == 1
 
     cluster(script)
 

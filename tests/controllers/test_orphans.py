@@ -81,6 +81,24 @@ def test_a_name_taken_by_another_template_is_a_collision(cluster: Run, kind: typ
     cluster(script)
 
 
+@pytest.mark.parametrize("kind", [StatefulSet, DaemonSet])
+def test_what_a_predecessor_of_the_same_name_leaves_is_no_collision(cluster: Run, kind: type[Any]) -> None:
+    """Deleted and made again at once: garbage collection has not come yet."""
+
+    async def script(one: Cluster) -> None:
+        make(one, kind)
+        await one.until(lambda: len(pods(one)) == 3)
+        before = set(pods(one).values())
+        one.client.delete(kind, "web", "default")
+        make(one, kind)
+        await one.until(lambda: len(pods(one)) == 3 and not before & set(pods(one).values()))
+        uid = one.client.get(kind, "web", "default").metadata.uid
+        assert owners(one, ControllerRevision) == {uid} and len(one.client.list(ControllerRevision, "default")) == 1
+        assert not one.client.get(kind, "web", "default").status.collisionCount
+
+    cluster(script)
+
+
 def test_a_deployment_made_anew_goes_on_with_the_replica_set_left_behind(cluster: Run) -> None:
     async def script(one: Cluster) -> None:
         make(one, Deployment)
