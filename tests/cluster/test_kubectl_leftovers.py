@@ -32,19 +32,13 @@ def conditions(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_finished_pods_of_a_job_may_be_deleted(kubectl: Kubectl, eventually: Eventually) -> None:
-    kubectl("apply", "-f", "-", stdin=JOB % ("thrice", "true"))
-    seen: set[str] = set()
-
-    def three() -> bool:
-        for pod in kubectl.json("pods", "-l", "job-name=thrice")["items"]:
-            seen.add(pod["metadata"]["uid"])
-            if pod["status"]["phase"] == "Succeeded":
-                kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
-        return kubectl.path("job thrice", ".status.succeeded") == "3"
-
-    eventually(three, seconds=40)
+    kubectl("apply", "-f", "-", stdin=JOB.replace('["true"]', '[sleep, "1"]') % ("thrice", "true"))
+    for number in ("1", "2"):
+        kubectl("wait", "job/thrice", f"--for=jsonpath={{.status.succeeded}}={number}", "--timeout=20s")
+        kubectl("delete", "pods", "-l", "job-name=thrice", "--field-selector=status.phase=Succeeded")
     kubectl("wait", "job/thrice", "--for=condition=complete", "--timeout=20s")
-    assert len(seen) <= 3 and not kubectl.path("job thrice", ".status.failed")
+    created = [e for e in kubectl.json("events")["items"] if e["reason"] == "SuccessfulCreate"]
+    assert len(created) == 3 and kubectl.path("job thrice", ".status.succeeded") == "3"
     kubectl("delete", "job", "thrice", "--timeout=20s")
     eventually(lambda: not kubectl.json("pods", "-l", "job-name=thrice")["items"])
 
