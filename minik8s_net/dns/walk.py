@@ -89,13 +89,13 @@ class Walk:
         wrong = [t for t in self.tries if t.rcode is None]
         if self.found:
             late = (
-                f" Nobody answered at {wrong[0].server}: the next nameserver was asked, after a wait." if wrong else ""
+                f"\nNobody answered at {wrong[0].server}: the next nameserver was asked, after a wait." if wrong else ""
             )
             return f"Found at try {len(self.tries)}.{late}"
         if wrong and not self.servers:
             return f"Nobody answered at {wrong[-1].server}, and so there are no names here.\n{NONE}"
         if wrong:
-            return f"Nobody answered at {wrong[-1].server}. {SILENT}"
+            return f"Nobody answered at {wrong[-1].server}.\n{SILENT}"
         if unknown := next((t for t in self.tries if t.rcode in ("SERVFAIL", "REFUSED")), None):
-            return f"{unknown.server} could not find out ({unknown.rcode}). {LOGS}"
+            return f"{unknown.server} could not find out ({unknown.rcode}).\n{LOGS}"
         return f"Found nowhere, after {len(self.tries)} {'tries' if len(self.tries) > 1 else 'try'}."

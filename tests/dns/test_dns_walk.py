@@ -19,8 +19,8 @@ def tried(name: str, rcode: str | None, *answers: tuple[str, str], kind: str = "
         ([tried("ext", "NOERROR", ("CNAME", "web"), kind="AAAA")], False, "AAAA NODATA"),
         ([tried("ext", "NOERROR", ("CNAME", "web"), kind="CNAME")], True, "Found at try 1."),
         ([tried("web", "NOERROR", ("NS", "ns"), kind="ANY")], True, "Found at try 1."),
-        ([tried("web", "SERVFAIL")], False, "10.96.0.10 could not find out (SERVFAIL). Why: kubectl"),
-        ([tried("web", None)], False, "Nobody answered at 10.96.0.10. Do the servers run, and does a policy"),
+        ([tried("web", "SERVFAIL")], False, "10.96.0.10 could not find out (SERVFAIL).\nWhy: kubectl"),
+        ([tried("web", None)], False, "Nobody answered at 10.96.0.10.\nDo the servers run, and does a policy"),
         ([tried("web", None, server="10.96.0.99"), tried("web", "NOERROR", ("A", "10.96.0.1"))], True,
          "Nobody answered at 10.96.0.99: the next nameserver was asked, after a wait."),
     ],
@@ -29,5 +29,5 @@ def test_what_is_found_and_what_is_said(tries: list[Try], found: bool, words: st
     walk = Walk(["10.96.0.99", "10.96.0.10"], [], 5, tries)
     assert walk.found is found
     assert words in str(walk)
-    assert all(len(line) <= 90 for line in str(walk).splitlines())
+    assert all(len(line) <= 80 for line in str(walk).splitlines())
     assert Walk.from_dict(walk.to_dict()) == walk
