@@ -12,7 +12,7 @@ from .plan import containers_of
 from .prober import Prober
 from .probes import Looker
 from .sandbox import PodSandbox
-from .status import View, terminated
+from .status import LOST, View, terminated
 
 
 class Observer:
@@ -88,9 +88,8 @@ def _said(pod: Pod, name: str) -> Json:
         if "terminated" in state:
             said["lastState"] = {"terminated": state["terminated"]}
         elif "running" in state:
-            lost = {"exitCode": 137, "reason": "ContainerStatusUnknown", "containerID": entry.containerID}
-            lost |= {"message": "The container could not be located when the pod was terminated"}
-            said["lastState"] = {"terminated": {**lost, "startedAt": state["running"].get("startedAt")}}
+            lost = {**LOST, "containerID": entry.containerID, "startedAt": state["running"].get("startedAt")}
+            said["lastState"] = {"terminated": lost}
         elif entry.lastState:
             said["lastState"] = entry.lastState.to_dict()
         return said
