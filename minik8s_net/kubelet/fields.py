@@ -13,23 +13,11 @@ from decimal import Decimal
 from lightkube.models.core_v1 import Container, ResourceFieldSelector
 from lightkube.resources.core_v1 import Pod
 
+from ..api import quantity
+
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 # what Go escapes by a letter
 _LETTERS = {c: f"\\{letter}" for c, letter in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)(m|k|[KMGTPE]i|[MGTPE]|e[0-9]+)?")
-_DECIMAL = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3}
-_DECIMAL |= {s: Decimal(10) ** (3 * (i + 2)) for i, s in enumerate("MGTPE")}
-_DECIMAL |= {f"{s}i": Decimal(1024) ** (i + 1) for i, s in enumerate("KMGTPE")}
-
-
-def quantity(text: str) -> Decimal:
-    """`100m` -> 0.1, `64Mi` -> 67108864. Raises ValueError."""
-    match = _QUANTITY.fullmatch(text)
-    if not match:
-        raise ValueError(f"not a quantity: {text!r}")
-    suffix = match[2] or ""
-    factor = Decimal(10) ** int(suffix[1:]) if suffix.startswith("e") else _DECIMAL[suffix]
-    return Decimal(match[1]) * factor
 
 
 def go_quoted(text: str) -> str:
@@ -86,8 +74,8 @@ def resource_value(pod: Pod, ref: ResourceFieldSelector, container: Container | 
     text = ((getattr(resources, section, None) if resources else None) or {}).get(name)
     if text is None and section == "limits":
         text = str(os.cpu_count() or 1) if name == "cpu" else str(memory_bytes()) if name == "memory" else "0"
-    divisor = quantity(ref.divisor) if ref.divisor and ref.divisor != "0" else Decimal(1)
-    return str(math.ceil(quantity(text or "0") / divisor))
+    divisor = quantity.parse(ref.divisor) if ref.divisor and ref.divisor != "0" else Decimal(1)
+    return str(math.ceil(quantity.parse(text or "0") / divisor))
 
 
 def memory_bytes() -> int:

@@ -72,6 +72,13 @@ class Observer:
         return View(latest, last, self.waiting.get(container.name), restarts=latest.config.attempt)
 
 
+def has_run(pod: Pod) -> bool:
+    """Whether the API knows of an attempt of any container but an ephemeral one."""
+    assert pod.spec
+    names = [c.name for c in (*(pod.spec.initContainers or ()), *pod.spec.containers)]
+    return any(said.get("containerID") or said.get("lastState") for said in (_said(pod, name) for name in names))
+
+
 def _said(pod: Pod, name: str) -> Json:
     """What the API says of a container: restartCount, containerID, lastState (a lost attempt counts as its last)."""
     status = pod.status

@@ -20,7 +20,7 @@ from .containers import ContainerManager, Waiting, field_path, grace_of
 from .ending import FORCED_GRACE, Ending
 from .host import Host
 from .interrupt import Interrupt, Interrupted
-from .observer import Observer
+from .observer import Observer, has_run
 from .plan import Plan, container_of, plan
 from .prober import Health, Prober
 from .sandbox import PodSandbox
@@ -94,7 +94,7 @@ class PodWorker:
     # -- living --------------------------------------------------------------------------------------------------
     async def _run(self, pod: Pod) -> None:
         try:
-            if await self._ended_late(pod) or not self._mount(pod):
+            if await self._ended_late(pod) or self._lost(pod) or not self._mount(pod):
                 return
             pod = await self.place.ensure(pod, self._write_pending)
             if await self._ended_late(pod):  # asked again: only now may it have a startTime
@@ -261,6 +261,19 @@ class PodWorker:
         return Verdict("DeadlineExceeded", text)
 
     # -- ending --------------------------------------------------------------------------------------------------
+    def _lost(self, pod: Pod) -> bool:
+        """A pod that has run, whose sandbox is no more and that is never to be started again: it's over. True then."""
+        assert pod.spec
+        if self.sandbox is not None or pod.spec.restartPolicy != "Never" or not has_run(pod):
+            return False
+        views = self._observer.before_start(pod)
+        ends = [(views[c.name].last_state or {}).get("terminated", {}) for c in pod.spec.containers]
+        conditions = (pod.status.conditions if pod.status else None) or ()
+        initialized = any(c.type == "Initialized" and c.status == "True" for c in conditions)
+        failed = any(end.get("exitCode") != 0 for end in ends)
+        self._write(pod, views, Plan(initialized=initialized, finished=True, failed=failed))
+        return True
+
     async def _end(self, pod: Pod, verdict: Verdict) -> None:
         """The kubelet's own decision: the object stays, Failed."""
         await self._ending.stop_all(pod, await self._observer.views(pod), grace_of(pod), self.place.address)

@@ -12,10 +12,10 @@ from typing import Any
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from ..api import quantity
 from ..runtime.cri import ContainerStatus
 from ..store.client import Json
 from ..store.events import timestamp
-from .fields import quantity
 from .plan import Plan, is_sidecar, runs_again
 
 
@@ -69,12 +69,12 @@ LOST: Json = {
 
 def container_status(pod: Pod, container: Container, view: View, *, over: bool, lost: bool) -> Json:
     """One entry of containerStatuses, initContainerStatuses or ephemeralContainerStatuses. `over`: nothing of the pod
-    will run any more; `lost`: and of this container nobody knows how it ended."""
+    will run any more; `lost`: and the runtime doesn't know how this container ended."""
     latest = view.latest
     assert pod.spec
     is_init = any(c.name == container.name for c in pod.spec.initContainers or ())
     if lost:
-        state, last = {"terminated": dict(LOST)}, view.last_state
+        state, last = view.last_state or {"terminated": dict(LOST)}, None
     else:
         state, last = _states(pod, container, view, over)
     entry: Json = {"name": container.name, "state": state, "lastState": last or {}}
@@ -243,7 +243,7 @@ def qos_class(spec: PodSpec) -> str:
         limits = (resources.limits if resources else None) or {}
         requests = (resources.requests if resources else None) or {}
         for name in ("cpu", "memory"):
-            limit, request = (quantity(str(q.get(name, "0"))) for q in (limits, {**limits, **requests}))
+            limit, request = (quantity.parse(str(q.get(name, "0"))) for q in (limits, {**limits, **requests}))
             any_at_all = any_at_all or bool(limit or request)
             guaranteed = guaranteed and bool(limit) and limit == request
     if not any_at_all:

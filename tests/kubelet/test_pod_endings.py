@@ -221,3 +221,20 @@ def test_a_readiness_gate_is_looked_at_when_it_opens(on_node: OnNode) -> None:
         assert ready().message == 'the status of pod readiness gate "example.test/open" is not "True", but False'
 
     on_node(script)
+
+
+def test_a_lost_pod_that_must_not_restart_has_failed(on_node: OnNode) -> None:
+    async def script(node: Node) -> None:
+        node.create("once", tool(), sh("done", "exit 0"), restartPolicy="Never")
+        node.create("again", tool(command=[*BUSY]))
+        await node.until(lambda: node.ready("again") and bool(s := node.status("once", 1)) and bool(s.state.terminated))
+        for sandbox in await node.runtime.list_pod_sandboxes():
+            await node.runtime.remove_pod_sandbox(sandbox.id)
+        await node.until(lambda: node.pod("once").status.phase == "Failed")
+        lost, ended = (node.status("once", n).state.terminated for n in (0, 1))
+        assert (lost.reason, lost.exitCode) == ("ContainerStatusUnknown", 137)
+        assert (ended.reason, ended.exitCode) == ("Completed", 0), "what was known stays"
+        await node.until(lambda: node.ready("again") and node.status("again").restartCount == 1)
+        assert node.status("once").restartCount == 0
+
+    on_node(script)

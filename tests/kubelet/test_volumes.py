@@ -105,3 +105,18 @@ def test_back_off_starts_afresh_after_a_run_of_more_than_ten_minutes() -> None:
     assert back_off.remaining("c", ended, ended) == 0
     back_off.next("c", ended, ended)
     assert back_off.remaining("c", ended, ended) == 10
+
+
+@pytest.mark.netns
+def test_a_quantity_of_any_form_will_do(on_node: OnNode) -> None:
+    async def script(node: Node) -> None:
+        cpu = {"path": "cpu", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu", "divisor": "1m"}}
+        few = {"limits": {"cpu": "2500u", "memory": "1E6"}}
+        mounts = [{"name": "d", "mountPath": "/d"}]
+        node.create("few", tool(resources=few, volumeMounts=mounts),
+                    volumes=[{"name": "d", "downwardAPI": {"items": [cpu]}}])  # fmt: skip
+        await node.until(lambda: node.ready("few"))
+        assert node.pod("few").status.qosClass == "Guaranteed"
+        assert await node.run("few", "cat", "/d/cpu") == (0, "3"), "rounded up"
+
+    on_node(script)
