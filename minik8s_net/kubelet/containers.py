@@ -22,7 +22,6 @@ from .volumes import VolumeError
 
 DEFAULT_GRACE = 30.0  # seconds
 MIN_STOP = 2.0  # seconds a container is given after TERM even where its preStop hook took all the time
-IMAGE = "image"
 
 
 class Waiting(Exception):
@@ -39,7 +38,7 @@ class ContainerManager:
     def __init__(self, host: Host, uid: str) -> None:
         self.host, self.uid = host, uid
         self.volumes = host.volumes(uid)
-        self.backoff = BackOff()
+        self.backoff, self.pulls = BackOff(), BackOff()  # of restarts, of images that were refused
         self._refused: dict[str, float] = {}  # image -> when it was refused last
         self._prepared: set[str] = set()  # ids of containers whose preStop hook has ended: it runs once
 
@@ -81,26 +80,27 @@ class ContainerManager:
 
     def _crash_loop(self, pod: Pod, container: Container, last: ContainerStatus) -> None:
         now = time.time()
-        wait = self.backoff.remaining(container.name, now, last.finished_at)
+        key = container.name, container.image  # a container with another image is another one
+        wait = self.backoff.remaining(key, now, last.finished_at)
         if wait > 0:
             meta = pod.metadata
             assert meta
             text = f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
-            delay = self.backoff.delay(container.name)
+            delay = self.backoff.delay(key)
             pretty = f"{delay:g}s" if delay < 60 else f"{int(delay // 60)}m{int(delay % 60)}s"
             spoken = (
                 f"Back-off restarting failed container {container.name} in pod {meta.name}_{meta.namespace}({self.uid})"
             )
             self.host.events.warning(pod, "BackOff", spoken, field_path(pod, container))
             raise Waiting("CrashLoopBackOff", f"back-off {pretty} {text}", wait)
-        self.backoff.next(container.name, now, last.finished_at)
+        self.backoff.next(key, now, last.finished_at)
 
     def _image_back_off(self, pod: Pod, container: Container) -> None:
         image = container.image or ""
         refused = self._refused.get(image)
         if refused is None:
             return
-        wait = self.backoff.remaining((IMAGE, image), time.time(), refused)
+        wait = self.pulls.remaining(image, time.time(), refused)
         if wait > 0:
             path, text = field_path(pod, container), f'Back-off pulling image "{image}"'
             self.host.events.normal(pod, "BackOff", text, path)
@@ -137,7 +137,7 @@ class ContainerManager:
             events.warning(pod, "Failed", "Error: ErrImageNeverPull", path)
             return Waiting("ErrImageNeverPull", text)
         self._refused[image] = time.time()
-        self.backoff.next((IMAGE, image), time.time())
+        self.pulls.next(image, time.time())
         events.normal(pod, "Pulling", f'Pulling image "{image}"', path)
         events.warning(pod, "Failed", f'Failed to pull image "{image}": {error.message}', path)
         events.warning(pod, "Failed", "Error: ErrImagePull", path)

@@ -8,6 +8,7 @@ from lightkube.resources.core_v1 import Pod
 from ..runtime.cri import ContainerStatus
 from ..store.client import Json
 from .host import Host
+from .lastwords import with_last_words
 from .plan import containers_of
 from .prober import Prober
 from .probes import Looker
@@ -63,6 +64,7 @@ class Observer:
         said = _said(pod, container.name)
         if not found:
             return View(None, said.get("lastState"), self.waiting.get(container.name), restarts=said["restartCount"])
+        found = [with_last_words(container, status) for status in found]
         latest = found[-1]
         if latest.state == "running":
             self.waiting.pop(container.name, None)

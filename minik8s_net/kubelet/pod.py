@@ -21,8 +21,8 @@ from .ending import FORCED_GRACE, Ending
 from .host import Host
 from .interrupt import Interrupt, Interrupted
 from .observer import Observer, has_run
-from .plan import Plan, container_of, plan
-from .prober import Health, Prober
+from .plan import Plan, container_of, is_sidecar, plan
+from .prober import Prober
 from .sandbox import PodSandbox
 from .status import Verdict, View, pod_status
 
@@ -47,6 +47,7 @@ class PodWorker:
         self._mounts = BackOff(MOUNT_FIRST, MOUNT_LAST)
         self._syncing = False
         self._told: tuple[Pod, dict[str, View], Plan] | None = None  # what the last status was made of
+        self._altered: set[str] = set()  # stopped for its image: starts with the new one, whatever the restartPolicy
         self._due = 0.0  # when we asked to be woken, by time.monotonic()
 
     @property
@@ -111,9 +112,9 @@ class PodWorker:
     async def _live(self, pod: Pod) -> bool:
         """Start, restart, write the status; True where nothing will run again."""
         views, todo = await self._look(pod)
-        if sick := self._sick(pod, views):
+        if condemned := self._condemned(pod, views):
             self._write(pod, views, todo)  # here and below: what comes may take a while, and this is known now
-            await self._stop_sick(pod, views, sick)
+            await asyncio.gather(*(self._stop(pod, name, views[name], *why) for name, why in condemned.items()))
             views, todo = await self._look(pod)
         starting = [container_of(pod, name) for name in todo.start]
         if any(c.lifecycle and c.lifecycle.postStart for c in starting):
@@ -165,7 +166,8 @@ class PodWorker:
 
     def _plan(self, pod: Pod, views: dict[str, View]) -> Plan:
         assert pod.spec
-        latest = {name: view.latest for name, view in views.items() if view.latest is not None}
+        old = {n for n, v in views.items() if n in self._altered and v.latest and v.latest.state == "exited"}
+        latest = {name: view.latest for name, view in views.items() if view.latest and name not in old}
         return plan(pod.spec, latest, {name for name, view in views.items() if view.started and view.running})
 
     async def _start(self, pod: Pod, container: Container, view: View) -> None:
@@ -178,24 +180,31 @@ class PodWorker:
             self._wake_after(reason.seconds)
         else:
             self._observer.waiting.pop(container.name, None)
+            self._altered.discard(container.name)
         if view.latest is not None:
             await self._observer.drop_before(container.name, view.latest.config.attempt)
 
-    def _sick(self, pod: Pod, views: dict[str, View]) -> dict[str, Health]:
-        """By container: what its liveness or startup probe condemned."""
-        found = {n: self._prober.known(v.latest.id) for n, v in views.items() if v.latest and v.running}
-        return {name: health for name, health in found.items() if health and health.sick}
+    def _condemned(self, pod: Pod, views: dict[str, View]) -> dict[str, tuple[str, float]]:
+        """What must stop and start again: failed its liveness or startup probe, or was given another image (the one
+        thing of a container that can be changed). By container: why, and in how many seconds."""
+        assert pod.spec
+        found = {}
+        for container in (*pod.spec.containers, *(c for c in pod.spec.initContainers or () if is_sidecar(c))):
+            latest = views[container.name].latest
+            if latest is None or latest.state != "running":
+                continue
+            health = self._prober.known(latest.id)
+            if latest.config.image != (container.image or ""):
+                self._altered.add(container.name)
+                found[container.name] = (f"Container {container.name} definition changed", grace_of(pod))
+            elif health and health.sick:
+                found[container.name] = (health.sick, grace_of(pod) if health.grace is None else health.grace)
+        return {name: (f"{why}, will be restarted", grace) for name, (why, grace) in found.items()}
 
-    async def _stop_sick(self, pod: Pod, views: dict[str, View], sick: dict[str, Health]) -> None:
-        """All at once; the plan then starts them again."""
-
-        async def stop(name: str, health: Health) -> None:
-            grace = grace_of(pod) if health.grace is None else health.grace
-            if latest := views[name].latest:
-                where = self.place.address
-                await self._manager.stop(pod, container_of(pod, name), latest.id, grace, where, health.sick)
-
-        await asyncio.gather(*(stop(name, health) for name, health in sick.items()))
+    async def _stop(self, pod: Pod, name: str, view: View, why: str, grace: float) -> None:
+        if view.latest is not None:
+            container = container_of(pod, name)
+            await self._manager.stop(pod, container, view.latest.id, grace, self.place.address, why)
 
     def _judged(self) -> None:
         """A probe has a new verdict. In the middle of a sync, which may be waiting for a hook or for a container that

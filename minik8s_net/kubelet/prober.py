@@ -124,7 +124,7 @@ class Prober:
         if kind == "Readiness":
             health.ready = success
         elif not success:
-            health.sick = f"Container {container.name} failed {kind.lower()} probe, will be restarted"
+            health.sick = f"Container {container.name} failed {kind.lower()} probe"
             if probe.terminationGracePeriodSeconds is not None:
                 health.grace = float(probe.terminationGracePeriodSeconds)
         elif kind == "Startup":

@@ -81,8 +81,8 @@ def container_status(pod: Pod, container: Container, view: View, *, over: bool, 
     done_init = is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
     entry["ready"] = bool(view.ready and view.running) or bool(done_init)
     entry["restartCount"] = view.restarts
-    entry["image"] = container.image or ""
-    entry["imageID"] = f"minik8s://{container.image}" if latest else ""
+    entry["image"] = latest.config.image if latest else container.image or ""
+    entry["imageID"] = f"minik8s://{entry['image']}" if latest else ""
     if latest:
         entry["containerID"] = container_id(latest)
     entry["started"] = view.started and view.running
