@@ -11,6 +11,8 @@ from ..runtime.cri import ContainerStatus, CriError, Sandbox, SandboxConfig
 from . import dnsconfig
 from .host import Host
 from .hostports import host_ports
+from .ignored import ignored
+from .interrupt import Interrupt
 
 NETWORK_TIMEOUT = 30.0  # seconds until a pod whose policy was not programmed is tried again
 
@@ -18,8 +20,8 @@ NETWORK_TIMEOUT = 30.0  # seconds until a pod whose policy was not programmed is
 class PodSandbox:
     """`address` is set only while the network stands and lets nothing slip: containers may run."""
 
-    def __init__(self, host: Host, uid: str) -> None:
-        self.host, self.uid = host, uid
+    def __init__(self, host: Host, uid: str, interrupt: Interrupt) -> None:
+        self.host, self.uid, self._interrupt = host, uid, interrupt
         self.sandbox: Sandbox | None = None
         self.address = ""
         self._attempts = 0
@@ -84,6 +86,8 @@ class PodSandbox:
             node=host.node_name,
         )
         self._attempts += 1
+        for text in ignored(pod):
+            host.events.warning(pod, "FieldIgnored", text)
         try:
             return await host.runtime.run_pod_sandbox(config)
         except CriError as error:
@@ -108,7 +112,7 @@ class PodSandbox:
             pod = say(pod)
             if not on_host:
                 async with asyncio.timeout(NETWORK_TIMEOUT):
-                    await host.network_ready(pod)
+                    await self._interrupt.unless(host.network_ready(pod))
         except BaseException:
             self.address = ""  # not ready: do it all again
             raise

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lightkube.models.core_v1 import Container, DownwardAPIVolumeFile, KeyToPath, Volume
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
@@ -47,15 +47,17 @@ class Volumes:
     ) -> None:
         self.root, self.client, self.token, self.ca_pem, self.node_ip = root, client, token, ca_pem, node_ip
 
-    def set_up(self, pod: Pod, address: str) -> None:
-        """Make or refresh every volume. Raises VolumeError naming the first that can't be."""
+    def set_up(self, pod: Pod, address: str) -> list[str]:
+        """Make or refresh every volume; what is to be said of those that can't be. One doesn't keep another back."""
+        failed = []
         for volume in (pod.spec.volumes if pod.spec else None) or ():
             try:
                 self._set_up(pod, volume, address)
-            except VolumeError as error:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from None
+            except (VolumeError, OSError, ValueError) as error:  # OSError: a full disk, a name too long
+                failed.append(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}')
         if needs_token(pod):
             write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
+        return failed
 
     def tear_down(self) -> None:
         """Unmount and remove a pod's volumes."""
@@ -195,18 +197,24 @@ def read_data(client: Client, kind: str, name: str, namespace: str) -> Mapping[s
 
 
 def write_atomically(folder: Path, files: Files) -> None:
-    """Make `folder` show exactly `files`; does nothing where it already does."""
+    """Make `folder` show exactly `files`; does nothing where it already does. Raises VolumeError, OSError: all is as
+    before then."""
     data = folder / "..data"
     if data.is_symlink() and _same(data, files):
         return
+    _refuse_collisions(files)
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f"..{datetime.now():%Y_%m_%d_%H_%M_%S}.{secrets.token_hex(4)}"
     fresh.mkdir()
-    for path, (content, mode) in files.items():
-        target = fresh / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
+    try:
+        for path, (content, mode) in files.items():
+            target = fresh / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(mode)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     old = data.readlink() if data.is_symlink() else None
     link = folder / "..data_tmp"
     link.unlink(missing_ok=True)
@@ -221,6 +229,14 @@ def write_atomically(folder: Path, files: Files) -> None:
             entry.unlink()
     if old:
         shutil.rmtree(folder / old, ignore_errors=True)
+
+
+def _refuse_collisions(files: Files) -> None:
+    """A path can't be a file and the folder of another one. Raises VolumeError."""
+    paths = {PurePosixPath(path) for path in files}
+    for path in sorted(paths):
+        if folder := next((p for p in path.parents if p in paths), None):
+            raise VolumeError(f'"{folder}" can\'t be a file and the folder of "{path}": give one of them another path')
 
 
 def _same(data: Path, files: Files) -> bool:
