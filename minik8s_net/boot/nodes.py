@@ -166,8 +166,9 @@ class NodeManager:
         remove_folders(self._state.pods, sandboxes | pods)
 
     async def _wire_peers(self) -> None:
-        """Every node knows the way to every other node's pods."""
-        indexes = [agents.index for agents in self._agents.values()]
+        """Every node knows the way to every other node's pods: of all there are to be, for one that has not had its
+        turn after a restart may well have pods that talk."""
+        indexes = sorted(self._config.node_index(name) for name in self._stored() if self._is_ours(name))
         for agents in self._agents.values():
             peers = [i for i in indexes if i != agents.index]
             await ensure_peers(self._config, agents.netns, agents.index, peers)

@@ -10,10 +10,10 @@ from ..store.client import Json
 from .host import Host
 from .lastwords import with_last_words
 from .plan import containers_of
-from .prober import Prober
+from .prober import Prober, Word
 from .probes import Looker
 from .sandbox import PodSandbox
-from .status import LOST, View, terminated
+from .status import LOST, View, container_id, terminated
 
 
 class Observer:
@@ -32,7 +32,7 @@ class Observer:
             view = views[container.name] = self._view(pod, container, attempts.get(container.name, []))
             if view.running and view.latest:
                 running.append(view.latest.id)
-                health = self._prober.health(container, view.latest, looker)
+                health = self._prober.health(container, view.latest, looker, _was(pod, view.latest))
                 view.started, view.ready = health.started, health.ready
         self._prober.retain(running)
         return views
@@ -79,6 +79,18 @@ def has_run(pod: Pod) -> bool:
     assert pod.spec
     names = [c.name for c in (*(pod.spec.initContainers or ()), *pod.spec.containers)]
     return any(said.get("containerID") or said.get("lastState") for said in (_said(pod, name) for name in names))
+
+
+def _was(pod: Pod, running: ContainerStatus) -> Word:
+    """What the API says of this very attempt."""
+    entries = [
+        *((pod.status.initContainerStatuses if pod.status else None) or ()),
+        *((pod.status.containerStatuses if pod.status else None) or ()),
+    ]
+    for entry in entries:
+        if entry.containerID == container_id(running):
+            return Word(bool(entry.started), bool(entry.ready))
+    return Word()
 
 
 def _said(pod: Pod, name: str) -> Json:

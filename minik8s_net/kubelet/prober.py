@@ -30,6 +30,14 @@ class Health:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Word:
+    """What a kubelet before us has said of a container attempt that still runs: it holds until our probes speak."""
+
+    started: bool = False
+    ready: bool = False
+
+
 class Prober:
     """The probes of one pod. `changed()` is called after each verdict that is new, `failed(container, message)` for
     each failure to be told as an event."""
@@ -38,13 +46,12 @@ class Prober:
         self._changed, self._failed = changed, failed
         self._health: dict[str, Health] = {}
 
-    def health(self, container: Container, status: ContainerStatus, looker: Looker) -> Health:
+    def health(self, container: Container, status: ContainerStatus, looker: Looker, before: Word = Word()) -> Health:
         """The health of a running attempt; its probes begin with the first call."""
         known = self._health.get(status.id)
         if known is None:
-            known = Health(started=container.startupProbe is None, ready=container.readinessProbe is None)
-            if container.startupProbe is not None:
-                known.ready = False
+            unprobed = container.startupProbe is None and container.readinessProbe is None
+            known = Health(container.startupProbe is None or before.started, unprobed or before.ready)
             self._health[status.id] = known
             self._begin(container, status, looker, known)
         return known
@@ -75,7 +82,7 @@ class Prober:
             ("Readiness", container.readinessProbe),
             ("Liveness", container.livenessProbe),
         ):
-            if probe is not None:
+            if probe is not None and not (kind == "Startup" and health.started):
                 run = self._run(kind, probe, container, status, looker, health, opened)
                 health.tasks.append(asyncio.create_task(run, name=f"{kind}:{status.id}"))
         if container.startupProbe is not None and container.readinessProbe is None:

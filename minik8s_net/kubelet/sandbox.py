@@ -25,10 +25,11 @@ class PodSandbox:
         self.sandbox: Sandbox | None = None
         self.address = ""
         self._attempts = 0
+        self._adopted = False
 
     def adopt(self, sandbox: Sandbox) -> None:
         """Take over a sandbox found at start (of a kubelet before us)."""
-        self.sandbox, self._attempts = sandbox, sandbox.config.attempt + 1
+        self.sandbox, self._attempts, self._adopted = sandbox, sandbox.config.attempt + 1, True
 
     async def ensure(self, pod: Pod, say: Callable[[Pod], Pod]) -> Pod:
         """Sandbox and network, each only where it is missing. `say` writes the status once the address is known."""
@@ -52,7 +53,7 @@ class PodSandbox:
             text = "Pod sandbox changed, it will be killed and re-created."
             self.host.events.normal(pod, "SandboxChanged", text)
         await self.release(remove=True)
-        self.sandbox, self.address = None, ""
+        self.sandbox, self.address, self._adopted = None, "", False
 
     async def release(self, *, remove: bool) -> None:
         """Give back the network; with `remove` also the sandbox and what ran in it. Can be called many times."""
@@ -108,8 +109,10 @@ class PodSandbox:
         hosts.parent.mkdir(parents=True, exist_ok=True)
         hosts.write_text(dnsconfig.hosts(pod, host.node_name, address))
         self.address = address
+        told = pod.status.podIP if pod.status else None
         try:
-            pod = say(pod)
+            if not (self._adopted and told == address):  # what runs in there is not to be unsaid
+                pod = say(pod)
             if not on_host:
                 async with asyncio.timeout(NETWORK_TIMEOUT):
                     await self._interrupt.unless(host.network_ready(pod))
