@@ -76,12 +76,17 @@ class PodSandbox:
     async def _make(self, pod: Pod) -> Sandbox:
         host, meta, spec = self.host, pod.metadata, pod.spec
         assert meta and spec
+        try:
+            hostname = dnsconfig.hostname(pod, host.node_name, host.config.cluster_domain)
+        except ValueError as error:
+            host.events.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            raise CriError("InvalidHostname", str(error)) from None
         config = SandboxConfig(
             namespace=meta.namespace or "default",
             name=meta.name or "",
             uid=self.uid,
             attempt=self._attempts,
-            hostname=dnsconfig.hostname(pod, host.node_name),
+            hostname=hostname,
             netns=host.netns.name if spec.hostNetwork else None,
             resolv_conf=dnsconfig.resolv_conf(pod, host.config),
             node=host.node_name,
@@ -107,7 +112,7 @@ class PodSandbox:
             raise
         hosts = host.pods_root / self.uid / "etc-hosts"
         hosts.parent.mkdir(parents=True, exist_ok=True)
-        hosts.write_text(dnsconfig.hosts(pod, host.node_name, address))
+        hosts.write_text(dnsconfig.hosts(pod, address, host.config.cluster_domain))
         self.address = address
         told = pod.status.podIP if pod.status else None
         try:

@@ -72,7 +72,8 @@ async def resolver_of(live: Live, place: Place) -> Resolver:
         except OSError:  # ended meanwhile, or has no such file
             continue
     address = (place.pod.status.podIP if place.pod.status else None) or ""
-    return parse(dnsconfig.resolv_conf(place.pod, live.config), dnsconfig.hosts(place.pod, place.name, address))
+    hosts = dnsconfig.hosts(place.pod, address, live.config.cluster_domain)
+    return parse(dnsconfig.resolv_conf(place.pod, live.config), hosts)
 
 
 def _hosts(root: str) -> str:
