@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import container, execs, images, names, rootfs, sandbox
-from .syscalls import CLONE_NEWNS, CLONE_NEWPID, fork_into
+from .syscalls import CLONE_NEWNS, CLONE_NEWPID, MOUNT_ATTR_RDONLY, clone_tree, fork_into
 
 if TYPE_CHECKING:
     from .server import Request, Server
@@ -47,6 +47,7 @@ class Verbs:
         self._server, self._cluster, self._host_names = server, cluster, host_names
         self._home = sandbox.Home()
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._null = clone_tree("/dev/null", MOUNT_ATTR_RDONLY)
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, Container] = {}
         self._places = 0
@@ -211,7 +212,7 @@ class Verbs:
         final, final_child = os.pipe2(os.O_CLOEXEC)
         pid = fork_into(CLONE_NEWNS | CLONE_NEWPID)
         if pid == 0:
-            container.run(one.spec, home.namespaces, report_child, final_child, self._proc)
+            container.run(one.spec, home.namespaces, report_child, final_child, self._proc, self._null)
         os.close(report_child)
         os.close(final_child)
         one.init = pid
@@ -331,7 +332,8 @@ class Verbs:
         one = self._container(container_id)
         if one.status["state"] != "running" or not one.init:
             self._refuse("Unavailable", f'container "{container_id}" is {one.status["state"]}, not running')
-        execs.start(self._server, request, one.spec, one.init_on_host, self._proc, command, tty, stdin)
+        fds = self._proc, self._null
+        execs.start(self._server, request, one.spec, one.init_on_host, fds, command, tty, stdin)
 
     def kill_exec(self, request: Request, container_id: str, pid: int) -> None:
         """End an exec'd process by its pid on the host: only one that is in this container."""
