@@ -70,6 +70,7 @@ def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int,
     streams = _Streams(config["tty"], config["stdin"], null)
     _touch_message(config["termination_message_path"])
     init = Init(log)
+    shed(spec)
     pid = os.fork()
     if pid == 0:
         _workload(spec, streams, reporter)
@@ -118,6 +119,20 @@ def _workload(spec: Json, streams: _Streams, reporter: Reporter) -> NoReturn:
     os._exit(START_FAILED)
 
 
+def shed(spec: Json) -> None:
+    """Before the container's processes can see this one: keep no more than `become` needs and they may have.
+
+    A container with CAP_SYS_PTRACE can take over whatever it sees: its PID 1, and execs on their way in.
+    """
+    if spec["single_id"]:
+        ids.pretend()
+    caps.hold(caps.owned(caps.DEFAULT | _wanted(spec["config"])))
+
+
+def _wanted(config: Json) -> frozenset[str]:
+    return caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
+
+
 def become(
     spec: Json, streams: list[int], reporter: Reporter, argv: list[str], entry: str | None, tty: bool
 ) -> NoReturn:
@@ -127,10 +142,7 @@ def become(
         os.dup2(fd, number)
     paths.enter(config["working_dir"] or spec["workdir"])
     os.umask(0o022)
-    if ids.is_single():
-        ids.pretend()
-    wanted = caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
-    user.become(config, wanted, streams)
+    user.become(config, _wanted(config), streams)
     signal.set_wakeup_fd(-1)
     for number in (*range(1, 32), signal.SIGRTMIN):
         if number not in (signal.SIGKILL, signal.SIGSTOP):

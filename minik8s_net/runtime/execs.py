@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import child, terminal
-from .container import Reporter, become, open_null
+from .container import Reporter, become, open_null, shed
 from .syscalls import setns
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def _help(
             socket.send_fds(carrier, [b"t"], [master])
             os.close(master)
             streams = [slave, slave, slave]
+        shed(spec)
         pid = os.fork()
         if pid == 0:
             _become(spec, streams, reporter, command, tty)

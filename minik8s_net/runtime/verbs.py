@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import container, execs, images, names, rootfs, sandbox
+from . import container, execs, ids, images, names, rootfs, sandbox
 from .syscalls import CLONE_NEWNS, CLONE_NEWPID, MOUNT_ATTR_RDONLY, clone_tree, fork_into
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ class Verbs:
         request.answer()
 
     def remove_pod_sandbox(self, request: Request, sandbox_id: str) -> None:
-        found = self._sandboxes.get(sandbox_id)
-        if found is None:
+        if (found := self._sandboxes.get(sandbox_id)) is None:
             request.answer()
             return
         self._kill_all(sandbox_id)
@@ -177,6 +176,7 @@ class Verbs:
             "hostname": of_pod["hostname"],
             "writable": image["writable"],
             "workdir": image.get("workdir", "/"),
+            "single_id": ids.is_single(),
             "etc": {
                 "hostname": of_pod["hostname"] + "\n",
                 "hosts": of_pod["hosts"] or "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
@@ -184,8 +184,8 @@ class Verbs:
             },
         }
         status = {"id": number, "sandbox_id": sandbox_id, "config": config, "state": "created", "pid": 0}
-        status |= {"created_at": time.time(), "started_at": 0.0, "finished_at": 0.0, "exit_code": 0}
-        status |= {"reason": "", "message": ""}
+        status |= {"created_at": time.time(), "started_at": 0.0, "finished_at": 0.0}
+        status |= {"exit_code": 0, "reason": "", "message": ""}
         self._places += 1
         spec["place"] = str(self._places)
         self._containers[number] = Container(status, spec, f"{rootfs.ROOTS}/{self._places}")
@@ -291,8 +291,7 @@ class Verbs:
             kill()
 
     def remove_container(self, request: Request, container_id: str) -> None:
-        one = self._containers.get(container_id)
-        if one is None:
+        if (one := self._containers.get(container_id)) is None:
             request.answer()
             return
         if one.init:
@@ -337,8 +336,7 @@ class Verbs:
 
     def kill_exec(self, request: Request, container_id: str, pid: int) -> None:
         """End an exec'd process by its pid on the host: only one that is in this container."""
-        one = self._container(container_id)
-        if one.init:
+        if (one := self._container(container_id)).init:
             execs.kill(pid, one.init_on_host)
         request.answer()
 

@@ -112,6 +112,22 @@ def test_a_container_holds_nothing_of_the_runtime_or_of_others(runtime: Runtime)
     runtime.run(script)
 
 
+def test_whoever_is_seen_in_a_container_has_no_more_power_than_it(runtime: Runtime) -> None:
+    """With CAP_SYS_PTRACE a container may take over its PID 1, or an exec on its way in."""
+
+    async def script(client: RuntimeClient, logs: Path) -> None:
+        sandbox, power = await pod(client, "power"), "grep CapEff /proc/{}/status"
+        for name, added in (("plain", []), ("debug", ["SYS_PTRACE"])):
+            more = {"image": "busybox", "command": SLEEP, "add_capabilities": added}
+            number = await start(client, logs, sandbox, name, **more)
+            said = await sh(client, number, power.format("self"))
+            assert said == await sh(client, number, power.format(1)) and said[0] == 0
+            streams = await client.exec(number, SLEEP)  # its parent was what it was when it came in
+            assert said[1] in Path(f"/proc/{parent(streams.pid)}/status").read_text()
+
+    runtime.run(script)
+
+
 def test_the_runtimes_memory_is_not_for_reading(runtime: Runtime) -> None:
     """A built-in server is a fork of the runtime, which knows every pod's environment."""
 

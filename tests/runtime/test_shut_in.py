@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import os
+import signal
+import struct
 from pathlib import Path
 
 import pytest
 
-from minik8s_net.runtime import rootfs
+from minik8s_net.runtime import daemon, ids, rootfs, syscalls
 from minik8s_net.runtime.client import RuntimeClient
 from minik8s_net.runtime.cri import CriError, Mount
+from minik8s_net.state import State
 
 from .conftest import Runtime
 from .test_runtime import ended, pod, start
@@ -227,3 +232,24 @@ def test_the_template_replaces_links_it_would_write_through(tmp_path: Path) -> N
     rootfs._only_files_and_dns(str(copy))
     assert (tmp_path / "hosts-own").read_text() == "hosts: mymachines\n"
     assert not copy.is_symlink() and copy.read_text().endswith("hosts: files dns\n")
+
+
+def test_a_kernel_that_would_follow_links_to_the_host_is_refused(tmp_path: Path) -> None:
+    """One without openat2(2): here a filter says so in its name."""
+    state = State(tmp_path / "old")
+    state.root.mkdir()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            arch, _ = ids._CALLS[os.uname().machine]
+            program = ids._program(arch, (syscalls._SYS_OPENAT2,))[:-8]
+            program += struct.pack("HBBI", ids._RETURN, 0, 0, ids._RETURN_ZERO | errno.ENOSYS)
+            buffer = ctypes.create_string_buffer(program, len(program))
+            fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+            syscalls.prctl(ids._PR_SET_SECCOMP, ids._MODE_FILTER, fprog)
+            os.kill(daemon.start(state, "old"), signal.SIGKILL)
+        except daemon.StartError as error:
+            code = 0 if "no openat2(2)" in str(error) and "needs Linux 5.12 or later" in str(error) else 2
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
