@@ -8,6 +8,8 @@ https://kubernetes.io/docs/concepts/storage/volumes/
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from lightkube.models.core_v1 import Container, DownwardAPIVolumeFile, KeyToPath
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
 from ..runtime.cri import Mount
+from ..runtime.paths import open_source
 from ..store.client import Client
 from .fields import field_value, resource_value
 
@@ -69,10 +72,10 @@ class Volumes:
         result = [Mount("/etc/hosts", str(self.root / "etc-hosts"))]
         for mount in container.volumeMounts or ():
             volume = volumes[mount.name]
-            source = self._source(volume)
+            source = str(self._source(volume))
             if sub := mount.subPath or expand(mount.subPathExpr or ""):
-                source = _inside(source, sub)
-            result.append(Mount(mount.mountPath, str(source), _read_only(volume, bool(mount.readOnly))))
+                _ensure_inside(source, sub, make=volume.hostPath is None)
+            result.append(Mount(mount.mountPath, source, _read_only(volume, bool(mount.readOnly)), sub))
         taken = {m.container_path for m in result[1:]}
         if needs_token(pod) and SERVICE_ACCOUNT not in taken:
             result.append(Mount(SERVICE_ACCOUNT, str(self._folder("projected", TOKEN_VOLUME)), True))
@@ -244,14 +247,14 @@ def _same(data: Path, files: Files) -> bool:
     return present.keys() == files.keys() and all(present[n].read_bytes() == c for n, (c, _) in files.items())
 
 
-def _inside(volume: Path, sub: str) -> Path:
-    target = (volume / sub).resolve()
-    root = volume.resolve()
-    if not target.is_relative_to(root):
-        raise VolumeError(f'subPath "{sub}" leads out of its volume')
-    if not target.exists():
-        target.mkdir(parents=True)
-    return target
+def _ensure_inside(volume: str, sub: str, make: bool) -> None:
+    """Make a folder of a subPath that is missing. Only says early what is wrong with it: the runtime, when it mounts,
+    resolves it again, for containers may have changed what is in the volume by then."""
+    try:
+        os.close(open_source(volume, sub, make))
+    except OSError as error:
+        why = "leads out of its volume" if error.errno == errno.EXDEV else f"cannot be had: {error.strerror}"
+        raise VolumeError(f'subPath "{sub}" {why}') from None
 
 
 def _read_only(volume: Volume, asked: bool) -> bool:
