@@ -45,7 +45,9 @@ class ClusterConfig:
             raise ConfigError(
                 f'name: Invalid value: "{self.name}": a lowercase RFC 1123 label of at most 40 characters'
             )
-        if type(self.nodes) is not int or not 1 <= self.nodes <= MAX_NODES:
+        if type(self.nodes) is not int:
+            raise ConfigError(f"nodes: Invalid value: {self.nodes!r}: must be a whole number")
+        if not 1 <= self.nodes <= MAX_NODES:
             raise ConfigError(f"nodes: Invalid value: {self.nodes}: must be between 1 and {MAX_NODES}, inclusive")
         for field, allowed in (("cni", CNI_MODES), ("proxy_mode", PROXY_MODES), ("runtime", RUNTIMES)):
             value = getattr(self, field)

@@ -12,7 +12,8 @@ from minik8s_net.config import ClusterConfig, ConfigError
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"nodes": True}, "must be between 1 and 250"),
+        ({"nodes": True}, "must be a whole number"),
+        ({"nodes": "2"}, "Invalid value: .2.: must be a whole number"),
         ({"nodes": 251}, "must be between 1 and 250"),
         ({"heal": "banana"}, "must be true or false"),
         ({"cluster_domain": "a b"}, "RFC 1123 subdomain"),
