@@ -24,6 +24,12 @@ class ConfigError(ValueError):
     """A cluster configuration that cannot be: says the field, the value and what is allowed."""
 
 
+def check_name(name: str) -> None:
+    """Raises ConfigError for what cannot be a cluster's name (and the name of its folder)."""
+    if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name) or len(name) > 40:
+        raise ConfigError(f'name: Invalid value: "{name}": a lowercase RFC 1123 label of at most 40 characters')
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """One cluster. Addresses are the same in every cluster: namespaces keep them apart."""
@@ -41,10 +47,7 @@ class ClusterConfig:
     load_balancer_cidr: str = ""  # addresses of type LoadBalancer Services; "": the fabric's 200th /24
 
     def __post_init__(self) -> None:
-        if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > 40:
-            raise ConfigError(
-                f'name: Invalid value: "{self.name}": a lowercase RFC 1123 label of at most 40 characters'
-            )
+        check_name(self.name)
         if type(self.nodes) is not int or not 1 <= self.nodes <= MAX_NODES:
             raise ConfigError(f"nodes: Invalid value: {self.nodes}: must be between 1 and {MAX_NODES}, inclusive")
         for field, allowed in (("cni", CNI_MODES), ("proxy_mode", PROXY_MODES), ("runtime", RUNTIMES)):
