@@ -8,8 +8,10 @@ kills every process of a PID namespace with its PID 1, and mounts and namespaces
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import names
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ..state import State
 
 PRIVATE = "/run/minik8s"
+RECORDED = "recorded\n"
 _NO_USER_NAMESPACES = """this user may not make user namespaces ({error}).
 As root, one of these allows it:
   sysctl -w kernel.unprivileged_userns_clone=1               # Debian
@@ -48,8 +51,13 @@ class StartError(RuntimeError):
     """The runtime did not start. The text says why and what to type next."""
 
 
-def start(state: State, cluster: str) -> int:
-    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError."""
+def start(state: State, cluster: str, record: Callable[[int], object] = lambda _: None) -> int:
+    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError.
+
+    `record` gets that id as soon as there is one. Until it has returned, the runtime makes nothing but its own
+    namespaces; and if we die before, it reads the end of its standard input and ends too: there is never one that
+    nobody knows of.
+    """
     import subprocess
 
     names.remove_names(state)  # of a predecessor that was killed
@@ -73,6 +81,12 @@ def start(state: State, cluster: str) -> int:
         if word == "map":
             child.stdin.write(_map_ids(child.pid) + "\n")
             child.stdin.flush()
+            word, _, rest = child.stdout.readline().strip().partition(" ")
+        if word == "born":
+            record(int(rest))
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(RECORDED)
+                child.stdin.flush()
             word, _, rest = child.stdout.readline().strip().partition(" ")
         rest += child.stdout.read()
     child.wait()
@@ -115,7 +129,7 @@ def _subordinate(path: str) -> list[str]:
 
 
 def main() -> int:
-    """The new process. Says `ready PID` or `error TEXT` on its standard output, once."""
+    """The new process. Says `born PID`, then `ready PID` or `error TEXT` on its standard output."""
     cluster, root = sys.argv[1:3]
     is_root = os.geteuid() == 0
     try:
@@ -123,6 +137,9 @@ def main() -> int:
             _enter_user_namespace()
         _enter_namespaces()
         pid = int(os.readlink("/proc/self"))
+        print(f"born {pid}", flush=True)
+        if sys.stdin.readline() != RECORDED:
+            return 1  # whoever started us is dead: nobody would ever end us
         host_names = names.prepare(root, cluster, pid) if is_root else None
         _private_run(host_names)
         prctl(PR_SET_NAME, f"minik8s-{cluster}"[:15].encode())
