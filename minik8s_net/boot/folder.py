@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..config import ClusterConfig
 from ..state import State, home
-from .errors import DamagedError, StartError
+from .errors import DamagedError, StartError, full_disk
 from .files import write_whole
 
 START_PATIENCE = 60.0  # seconds; a machine ten times slower than a laptop still makes it
@@ -128,10 +128,8 @@ def read_config(state: State) -> ClusterConfig:
 
 def unwritable(state: State, error: OSError) -> StartError:
     """What to say where the folder cannot be written."""
-    return StartError(
-        f"cannot write the cluster's folder {state.root}: {error.strerror}.\n"
-        f"Set MINIK8S_HOME to a folder you may write to, or free some space."
-    )
+    mend = full_disk(state.root.parent) or "\nSet MINIK8S_HOME to a folder you may write to, or free some space."
+    return StartError(f"cannot write the cluster's folder {state.root}: {error.strerror}.{mend}")
 
 
 def take_away(state: State, end: Callable[[State], None]) -> None:
