@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -127,8 +128,9 @@ def _runtimes(record: dict[str, object]) -> list[tuple[int, int]]:
 
 
 def _say(text: str) -> None:
+    """To the log: on standard output the runtime tells its starter how far it is."""
     with contextlib.suppress(OSError):  # the log's disk is full
-        print(text, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def publish(folder: int | None, pid: int, name: str) -> None:

@@ -184,12 +184,17 @@ def test_a_watcher_that_does_not_read_is_cut_off(
         idle.close()
 
 
-def test_what_there_was_to_begin_with_is_no_lag(api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_was_to_begin_with_is_no_lag(
+    cluster: Serving, api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watching, "QUEUE_BYTES", 100_000)
-    for number in range(10):
-        api.create(configmaps, {"metadata": {"name": f"c{number}"}, "data": {"x": "y" * 50_000}})
-    seen = events(api, f"{configmaps}?watch=1&timeoutSeconds=1")
-    assert [name for _, name in told(seen)] == [f"c{number}" for number in range(10)]
+    for number in range(40):  # more than sockets and buffers hold
+        api.create(configmaps, {"metadata": {"name": f"c{number:02}"}, "data": {"x": "y" * 500_000}})
+    with cluster.api() as slow, slow.open("GET", f"{configmaps}?watch=1") as response:
+        api.create(configmaps, config("last"))
+        seen = [json.loads(response.readline()) for _ in range(41)]
+        slow.close()
+    assert [name for _, name in told(seen)] == [*(f"c{number:02}" for number in range(40)), "last"]
 
 
 def test_many_idle_watches_disturb_nobody(cluster: Serving, api: Api, configmaps: str) -> None:

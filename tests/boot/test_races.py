@@ -21,14 +21,18 @@ from minik8s_net.state import State
 from tests.conftest import Home
 
 SLOW_DOWN = """
-import pathlib, shutil, sys, time
+import shutil, sys, time
 from minik8s_net.boot import lifecycle
-real = shutil.rmtree
-def slow(path, *args, **kwargs):
-    print("deleting", flush=True)
-    time.sleep(1.5)
-    real(path, *args, **kwargs)
-shutil.rmtree = slow
+from minik8s_net.runtime import names
+def slow(module, name, seconds):
+    real = getattr(module, name)
+    def do(*args, **kwargs):
+        print(name, flush=True)
+        time.sleep(seconds)
+        return real(*args, **kwargs)
+    setattr(module, name, do)
+slow(names, "remove_names", 1)
+slow(shutil, "rmtree", 0.5)
 lifecycle.down(sys.argv[1])
 """
 DIES_EARLY = """
@@ -89,17 +93,19 @@ def test_an_up_that_waited_for_a_down_makes_a_cluster_of_its_own(
     down = subprocess.Popen(
         [sys.executable, "-c", SLOW_DOWN, "r"], env=fresh_home.env, stdout=subprocess.PIPE, text=True
     )
-    assert down.stdout and down.stdout.readline() == "deleting\n"
-    fresh_home.minik8s("up", "--cluster", "r", "--nodes", "1")
-    down.stdout.close()
-    assert down.wait(30) == 0
     try:
+        assert down.stdout and down.stdout.readline() == "remove_names\n"  # its processes have ended
+        fresh_home.minik8s("up", "--cluster", "r", "--nodes", "1")
+        down.stdout.close()
+        down.wait(30)
         after = Record(state).read()
         assert after["runtime"] != before and all(process.alive() for process in after.values())
         assert all(part["healthy"] for part in fresh_home.json("status", "--cluster", "r")["components"])
         fresh_home.minik8s("down", "--cluster", "r")
         assert not list((fresh_home.path / "state").iterdir())
     finally:
+        down.kill()
+        down.wait()
         nothing_runs(state, eventually)
 
 

@@ -73,6 +73,20 @@ def test_only_ours_are_removed(host_dir: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in host_dir.iterdir()) == ["a.others", "ab.dead", "b.dead"]
 
 
+def test_a_name_that_somebody_else_uses_stays_his(
+    host_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host_dir.mkdir()
+    (host_dir / "a.fabric").touch()
+    folder = names.prepare(str(tmp_path), "a", os.getpid())
+    assert folder is not None and (host_dir / "a.fabric").is_file()
+    os.close(folder)
+    said = capsys.readouterr()
+    assert said.out == "" and "a.fabric is not named on the host: File exists" in said.err  # stdout is the protocol's
+    names.remove_names(State(tmp_path))
+    assert (host_dir / "a.fabric").is_file()
+
+
 def test_without_space_for_the_record_there_are_no_names(
     host_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
