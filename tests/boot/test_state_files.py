@@ -147,7 +147,8 @@ def test_the_command_says_so_too(fresh_home: Home, tmp_path: Path) -> None:
     env = {**fresh_home.env, "MINIK8S_HOME": "state"}
 
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        library = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        library = {"PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, "-m", "minik8s_net.cli", *argv]
         return subprocess.run(command, env={**env, **library}, cwd=tmp_path, text=True, capture_output=True, timeout=90)
 

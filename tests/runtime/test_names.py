@@ -61,7 +61,7 @@ def test_only_ours_are_removed(host_dir: Path, tmp_path: Path) -> None:
     """Not another cluster's, not those of a process that has got the id of a dead runtime."""
     host_dir.mkdir()
     mine, dead = os.getpid(), 2**22 + 1  # no process has that id
-    for name, pid in (("a.mine", mine), ("a.dead", dead), ("a.others", 1), ("b.dead", dead), ("ab.dead", dead)):
+    for name, pid in (("a.mine", mine), ("a.dead", dead), ("a.others", dead + 1), ("b.dead", dead), ("ab.dead", dead)):
         (host_dir / name).symlink_to(names.target(pid, name))
     record = {"cluster": "a", "pids": [[mine, start_time(mine) - 1], [dead, 77]]}
     (tmp_path / "netns-names.json").write_text(json.dumps(record))
