@@ -24,9 +24,14 @@ class ConfigError(ValueError):
     """A cluster configuration that cannot be: says the field, the value and what is allowed."""
 
 
-def check_name(name: str) -> None:
-    """Raises ConfigError for what cannot be a cluster's name (and the name of its folder)."""
-    if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name) or len(name) > 40:
+def is_name(name: object) -> bool:
+    """Whether this can be a cluster's name, and the name of its folder."""
+    return isinstance(name, str) and len(name) <= 40 and _DNS_LABEL.fullmatch(name) is not None
+
+
+def check_name(name: object) -> None:
+    """Raises ConfigError for what cannot be a cluster's name."""
+    if not is_name(name):
         raise ConfigError(f'name: Invalid value: "{name}": a lowercase RFC 1123 label of at most 40 characters')
 
 

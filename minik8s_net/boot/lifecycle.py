@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import ClusterConfig
+from ..config import ClusterConfig, is_name
 from ..state import State, home, typed
 from . import folder, published
 from .errors import DamagedError, StartError, full_disk
@@ -113,7 +113,7 @@ def clusters() -> list[str]:
     """Names of all clusters of this user, running or not."""
     if not home().is_dir():
         return []
-    entries = [entry for entry in home().iterdir() if not entry.name.startswith(".")]  # those are being deleted
+    entries = [entry for entry in home().iterdir() if is_name(entry.name)]  # others are somebody's, or being deleted
     return sorted(entry.name for entry in entries if (entry / "cluster.json").is_file())
 
 

@@ -173,7 +173,9 @@ def test_what_is_no_cluster_is_not_deleted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MINIK8S_HOME", str(tmp_path / "state"))
     (tmp_path / "state" / "letters").mkdir(parents=True)
     (tmp_path / "state" / "letters" / "one").write_text("dear")
-    assert not lifecycle.down("letters")
+    (tmp_path / "state" / "My Letters").mkdir()
+    (tmp_path / "state" / "My Letters" / "cluster.json").write_text("{}")
+    assert not lifecycle.down("letters") and lifecycle.clusters() == []
     assert (tmp_path / "state" / "letters" / "one").read_text() == "dear"
     for name in ("..", ".", "a/../..", ""):
         with pytest.raises(ConfigError, match="RFC 1123"):
