@@ -24,6 +24,17 @@ class ConfigError(ValueError):
     """A cluster configuration that cannot be: says the field, the value and what is allowed."""
 
 
+def is_name(name: object) -> bool:
+    """Whether this can be a cluster's name, and the name of its folder."""
+    return isinstance(name, str) and len(name) <= 40 and _DNS_LABEL.fullmatch(name) is not None
+
+
+def check_name(name: object) -> None:
+    """Raises ConfigError for what cannot be a cluster's name."""
+    if not is_name(name):
+        raise ConfigError(f'name: Invalid value: "{name}": a lowercase RFC 1123 label of at most 40 characters')
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """One cluster. Addresses are the same in every cluster: namespaces keep them apart."""
@@ -41,10 +52,7 @@ class ClusterConfig:
     load_balancer_cidr: str = ""  # addresses of type LoadBalancer Services; "": the fabric's 200th /24
 
     def __post_init__(self) -> None:
-        if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > 40:
-            raise ConfigError(
-                f'name: Invalid value: "{self.name}": a lowercase RFC 1123 label of at most 40 characters'
-            )
+        check_name(self.name)
         if type(self.nodes) is not int:
             raise ConfigError(f"nodes: Invalid value: {self.nodes!r}: must be a whole number")
         if not 1 <= self.nodes <= MAX_NODES:

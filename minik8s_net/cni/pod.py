@@ -128,15 +128,15 @@ class Cni:
 
     def _delete(self, node: Netns, key: str) -> None:
         leases = self.ipam(node)
+        if nftnl.exists("nat", chain_of(key)):  # by key: the lease may have been claimed by another pod
+            remove_host_ports(key)
+        self._ports.pop(key, None)
         if (address := leases.find(key)) is None:
             return
         port = host_ifname(str(address))
         with Socket() as sock:
             neighbour = Neighbour(str(address), mac_of(address), NODE_BRIDGE)
             sock.burst([requests.del_link(port), requests.del_neighbour(neighbour, BRIDGE_INDEX)])
-        if nftnl.exists("nat", chain_of(key)):
-            remove_host_ports(key)
-        self._ports.pop(key, None)
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:

@@ -11,8 +11,10 @@ machine's file by the very mount it was started from. So it is started once more
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from . import names
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 PRIVATE = "/run/minik8s"
+RECORDED = "recorded\n"
 _NO_USER_NAMESPACES = """this user may not make user namespaces ({error}).
 As root, one of these allows it:
   sysctl -w kernel.unprivileged_userns_clone=1               # Debian
@@ -56,8 +59,13 @@ class StartError(RuntimeError):
     """The runtime did not start. The text says why and what to type next."""
 
 
-def start(state: State, cluster: str) -> int:
-    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError."""
+def start(state: State, cluster: str, record: Callable[[int], object] = lambda _: None) -> int:
+    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError.
+
+    `record` gets that id as soon as there is one. Until it has returned, the runtime makes nothing but its own
+    namespaces; and if we die before, it reads the end of its standard input and ends too: there is never one that
+    nobody knows of.
+    """
     import subprocess
 
     names.remove_names(state)  # of a predecessor that was killed
@@ -81,6 +89,12 @@ def start(state: State, cluster: str) -> int:
         if word == "map":
             child.stdin.write(_map_ids(child.pid) + "\n")
             child.stdin.flush()
+            word, _, rest = child.stdout.readline().strip().partition(" ")
+        if word == "born":
+            record(int(rest))
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(RECORDED)
+                child.stdin.flush()
             word, _, rest = child.stdout.readline().strip().partition(" ")
         rest += child.stdout.read()
     child.wait()
@@ -123,7 +137,7 @@ def _subordinate(path: str) -> list[str]:
 
 
 def main() -> int:
-    """The new process. Says `ready PID` or `error TEXT` on its standard output, once.
+    """The new process. Says `born PID`, then `ready PID` or `error TEXT` on its standard output.
 
     Its arguments: the cluster's name, its folder; a third one in its second life, the host's /run/netns (a descriptor).
     """
@@ -147,6 +161,9 @@ def _shut_in(cluster: str, root: str) -> NoReturn:
     if not is_root:
         _enter_user_namespace()
     _enter_namespaces()
+    print(f"born {_own_pid()}", flush=True)
+    if sys.stdin.readline() != RECORDED:
+        sys.exit(1)  # whoever started us is dead: nobody would ever end us
     host_names = names.prepare(root, cluster, _own_pid()) if is_root else None
     _private_run(host_names)
     if host_names is not None:
