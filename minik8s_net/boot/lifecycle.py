@@ -36,6 +36,7 @@ __all__ = [
     "up",
 ]
 POLL = 0.005
+NAMES_PATIENCE = 10  # seconds
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide iptables from ordinary users
 
 
@@ -79,7 +80,9 @@ def up(
             running = _ready(state, record)
             if not running or config.heal:
                 _ensure_supervisor(config, state, record)
-            if not running:
+            if running:
+                _await_names(state, config.name)
+            else:
                 _await_ready(state, record, progress)
         except BaseException as error:
             full = full_disk(state.root)
@@ -167,6 +170,18 @@ def _existing(state: State, wanted: ClusterConfig, explicit: bool) -> ClusterCon
             f"nodes, or `{typed('down', stored.name)}` first to start afresh."
         )
     return stored
+
+
+def _await_names(state: State, name: str) -> None:
+    """A cluster that runs is not yet one whose names work: somebody may have deleted the DNS, or broken it."""
+    from ..client.http import Api
+
+    if not Api.load(state.kubeconfig).verb("names", seconds=NAMES_PATIENCE)["answered"]:
+        raise StartError(
+            f'cluster "{name}" runs, but its DNS has not answered within {NAMES_PATIENCE} s.\n'
+            f"See: {typed('status', name)}, {typed('fault list', name)}, and\n"
+            "kubectl -n kube-system get pods,services -l k8s-app=kube-dns"
+        )
 
 
 def _preflight(config: ClusterConfig) -> None:

@@ -37,6 +37,7 @@ VERBS: dict[str, str] = {  # verb -> "package.module:function", below minik8s_ne
     "explain-rule": "observe.rules.verb:explain_rule",
     "export": "snapshot.verbs:export",
     "import": "snapshot.verbs:import_",
+    "names": "boot.names_verb:verb",
     "held": "observe.changes.held:held",
     "snapshot-delete": "snapshot.verbs:delete",
     "snapshot-list": "snapshot.verbs:list_",

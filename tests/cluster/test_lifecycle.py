@@ -351,3 +351,19 @@ def test_an_unwritable_home_is_told_and_does_no_harm(fresh_home: Home) -> None:
     (fresh_home.path / ".kube").write_text("a file where a folder should be")
     up = fresh_home.minik8s("up", "--cluster", "h", "--nodes", "1")
     assert "KUBECONFIG=" in up.stderr
+
+
+def test_up_puts_back_what_is_missing_of_the_dns_and_says_if_it_does_not_answer(
+    fresh_home: Home, eventually: Callable[..., Any]
+) -> None:
+    fresh_home.minik8s("up", "--cluster", "n", "--nodes", "1")
+    c = fresh_home.cluster("n")
+    c.delete("service", "kube-dns", "kube-system")
+    assert "already running" in fresh_home.minik8s("up", "--cluster", "n").stdout
+    assert str(c.get("service", "kube-dns", "kube-system").spec.clusterIP) == "10.96.0.10"
+    fresh_home.minik8s("fault", "inject", "dns-dead", "--cluster", "n")
+    said = fresh_home.minik8s("up", "--cluster", "n", check=False)
+    assert said.returncode == 1
+    assert 'cluster "n" runs, but its DNS has not answered within 10 s' in said.stderr
+    fresh_home.minik8s("fault", "clear", "--cluster", "n")
+    eventually(lambda: fresh_home.minik8s("up", "--cluster", "n", check=False).returncode == 0)
