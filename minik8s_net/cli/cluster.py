@@ -109,7 +109,7 @@ def status(args: argparse.Namespace) -> int:
         print(json.dumps({"cluster": args.cluster, "components": [vars(part) for part in parts]}, indent=2))
     else:
         rows = [[p.name, "ok" if p.healthy else "FAILING", str(p.pid or "-"), p.detail] for p in parts]
-        output.table(["COMPONENT", "HEALTH", "PID", "DETAIL"], rows)
+        output.table(["COMPONENT", "HEALTH", "PID", "DETAIL"], rows, prose=True)
     return 0 if all(part.healthy for part in parts) else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ def demo(args: argparse.Namespace) -> int:
     from ..state import State
 
     name = f"{args.cluster}-demo"
+    if lifecycle.stored_config(name) and not lifecycle.is_ready(name):
+        print(f'(the cluster "{name}" of a demo that was interrupted is ended first)', file=sys.stderr)
+        lifecycle.down(name)
     if lifecycle.stored_config(name):
         raise lifecycle.StartError(f'a cluster "{name}" is there already; end it with: minik8s down --cluster {name}')
     quiet = args.output == "json"

@@ -27,7 +27,7 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps(known, indent=2, default=str))
     else:
         rows = [[name, str(i.get("kind", "")), str(i.get("description", ""))] for name, i in sorted(known.items())]
-        output.table(["IMAGE", "KIND", "WHAT IT IS"], rows)
+        output.table(["IMAGE", "KIND", "WHAT IT IS"], rows, prose=True)
     return 0
 
 

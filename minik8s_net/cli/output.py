@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from types import TracebackType
+
+WIDTH = 80
 
 
 def coloured() -> bool:
@@ -19,12 +22,17 @@ def paint(text: str, colour: str) -> str:
     return f"\x1b[{codes[colour]}m{text}\x1b[0m" if coloured() else text
 
 
-def table(header: list[str], rows: list[list[str]]) -> None:
-    """Columns three blanks apart, as kubectl prints them."""
+def table(header: list[str], rows: list[list[str]], *, prose: bool = False) -> None:
+    """Columns three blanks apart, as kubectl prints them. `prose`: the last one is text, broken to fit 80 columns."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    before = sum(widths[:-1]) + 3 * (len(widths) - 1)
     for row in [header, *rows]:
-        line = "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        *cells, last = row
+        first, *more = textwrap.wrap(last, max(WIDTH - before, 20)) or [""] if prose else [last]
+        line = "   ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), first])
         print(line.rstrip())
+        for rest in more:
+            print(" " * before + rest)
 
 
 class Progress:
