@@ -83,7 +83,7 @@ class Init:
         except OSError:  # EIO: the last user of a terminal has left
             return False
         if data:
-            self._log.write(stream, data.replace(b"\r\n", b"\n"))
+            self._log.write(stream, data)
         return bool(data)
 
 

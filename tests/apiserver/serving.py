@@ -42,19 +42,23 @@ class LocalKubelets:
     said: dict[str, list[bytes]] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
     asked: list[LogOptions] = field(default_factory=list)
+    following: int = 0  # logs that are being told
 
     async def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
         self.asked.append(options)
         if pod not in self.said:
             raise not_found("pods", pod)
-        sent = 0
-        for _ in range(1000):
-            for line in self.said[pod][sent:]:
-                yield line
-                sent += 1
-            if not options.follow:
-                return
-            await asyncio.sleep(0.01)
+        sent, self.following = 0, self.following + 1
+        try:
+            for _ in range(1000):
+                for line in self.said[pod][sent:]:
+                    yield line
+                    sent += 1
+                if not options.follow:
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            self.following -= 1
 
     async def exec(
         self, namespace: str, pod: str, container: str | None, command: list[str], *, tty: bool, stdin: bool

@@ -128,8 +128,9 @@ def test_logs(cluster: Serving, api: Api, pod: str) -> None:
     assert (answer.body, answer.headers.get_content_type()) == (b"one\ntwo\n", "text/plain")
     asked = cluster.kubelets.asked[-1]
     assert (asked.container, asked.tail_lines, asked.timestamps, asked.since_seconds) == ("c", 5, True, 60)
-    for query, code in (("container=x", 400), ("tailLines=-1", 422), ("limitBytes=0", 422), ("tailLines=x", 400)):
-        assert api("GET", f"{pod}/log?{query}").code == code
+    bad = [("container=x", 400), ("tailLines=-1", 422), ("limitBytes=0", 422), ("tailLines=x", 400)]
+    for query, code in (*bad, ("sinceTime=never", 400), ("sinceTime=2026-01-01", 400)):
+        assert api("GET", f"{pod}/log?{query}").code == code, query
     del cluster.kubelets.said["p"]
     assert api("GET", f"{pod}/log").code == 404
 
@@ -141,6 +142,18 @@ def test_logs_are_followed(cluster: Serving, api: Api, pod: str) -> None:
         cluster.kubelets.said["p"].append(b"two\n")
         assert response.readline() == b"two\n"
         api.close()
+
+
+def test_a_silent_log_is_answered_and_its_reader_may_leave(cluster: Serving, api: Api, pod: str) -> None:
+    cluster.kubelets.said["p"] = []
+    with api.open("GET", f"{pod}/log?follow=true") as response:
+        assert response.status == 200  # before a word was said
+        following = cluster.kubelets.following
+        api.close()
+    deadline = time.monotonic() + 3
+    while cluster.kubelets.following == following and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cluster.kubelets.following == following - 1
 
 
 class _Web(http.server.BaseHTTPRequestHandler):

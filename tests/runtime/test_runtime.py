@@ -52,7 +52,8 @@ async def web(client: RuntimeClient, logs: Path, name: str) -> str:
 
 def test_a_command_logs_exit_code_and_message(runtime: Runtime) -> None:
     async def script(client: RuntimeClient, logs: Path) -> None:
-        text = "hostname; echo $COLOUR; pwd; echo bad >&2; echo why > /dev/termination-log; printf rest; exit 3"
+        text = "hostname; echo $COLOUR; pwd; echo bad >&2; echo why > /dev/termination-log; "
+        text += "printf 'dos\\r\\nrest'; exit 3"
         sandbox = await pod(client, "logs")
         number = await start(
             client, logs, sandbox, "c", image="busybox", command=["sh", "-c"], args=[text],
@@ -63,7 +64,8 @@ def test_a_command_logs_exit_code_and_message(runtime: Runtime) -> None:
         lines = (logs / sandbox / "c.log").read_text().splitlines()
         assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z std(out|err) F ", line) for line in lines)
         said = [line.split(" ", 3)[3] for line in lines if " stdout " in line]
-        assert said == ["logs", "blue", "/tmp/deep", "rest"]
+        assert said == ["logs", "blue", "/tmp/deep", "dos", "rest"]
+        assert b" stdout F dos\r\n" in (logs / sandbox / "c.log").read_bytes()
         assert [line.split(" ", 3)[3] for line in lines if " stderr " in line] == ["bad"]
 
     runtime.run(script)
