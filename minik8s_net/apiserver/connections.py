@@ -1,13 +1,19 @@
-"""Connections that never say what they want are closed: half a request line costs its sender a minute, us nothing."""
+"""Connections that never say what they want are closed: half a request line costs its sender a minute, us nothing.
+
+And WebSockets whose client has vanished are known as such, also while what it sent last is not yet read.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import select
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 PATIENCE = 60.0  # seconds from the first byte's chance to the end of a request's headers
+GONE = "minik8s.gone"  # among a WebSocket's extensions: a function that tells whether its client has left
 
 
 class Protocol(HttpToolsProtocol):
@@ -39,3 +45,27 @@ class Protocol(HttpToolsProtocol):
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
+
+
+class Sockets(WSProtocol):
+    """uvicorn's WebSockets. It stops reading while a message waits for us, and then does not see the client leave."""
+
+    def handle_connect(self, event: Any) -> None:
+        """A client asks for a WebSocket."""
+        super().handle_connect(event)
+        extensions: dict[str, Any] = cast(Any, self.scope["extensions"])
+        extensions[GONE] = self._gone
+
+    def keepalive_timeout(self) -> None:
+        """No pong came. Where it is we who do not read, that says nothing: ask again."""
+        if not self.read_paused or self._gone():
+            return super().keepalive_timeout()
+        self.pong_timer = self.pending_ping_payload = None
+        return self.schedule_ping()
+
+    def _gone(self) -> bool:
+        if self.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), select.POLLRDHUP)
+        return bool(poll.poll(0))

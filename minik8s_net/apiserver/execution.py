@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import termios
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -21,13 +22,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..api.errors import StatusError, bad_request
 from ..runtime.cri import ExecStreams
 from ..store.version import Version
-from . import descriptors
+from . import connections, descriptors
 from .kubelets import Kubelets
 from .target import Query
 
 Json = dict[str, Any]
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+PENDING = 1 << 20  # bytes that may wait for a command to read its stdin
+LOOK = 0.5  # seconds between looks whether a client that is not listened to is still there
 
 
 async def run(socket: WebSocket, kubelets: Kubelets, pod: Version, container: str, query: Query) -> None:
@@ -56,26 +59,35 @@ async def run(socket: WebSocket, kubelets: Kubelets, pod: Version, container: st
 
 
 class Session:
-    """One running command and the client it belongs to. Owns no descriptor for good except stdin's early close."""
+    """One running command and the client it belongs to. Owns no descriptor for good except stdin's early close.
+
+    A command that does not read its stdin holds up nobody but that stdin: it has a task of its own, and while too much
+    waits for it the client is not listened to, but looked at whether it is still there. Once it is not, the descriptors
+    are closed, which is how the command learns of it: end of file, a broken pipe, or its terminal's hang-up.
+    """
 
     def __init__(self, socket: WebSocket, streams: ExecStreams, tty: bool) -> None:
         self.socket, self.streams, self.tty = socket, streams, tty
+        self._gone = socket.scope["extensions"][connections.GONE]
+        self._input: deque[bytes | None] = deque()  # for stdin; None closes it
+        self._waiting = 0  # bytes in `_input`
+        self._fed, self._room = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         """Until the command has ended and all it wrote is sent, or the client is gone."""
         reader = asyncio.create_task(self._from_client())
         work = asyncio.create_task(self._to_client())
+        feeder = asyncio.create_task(self._to_stdin())
         try:
             await asyncio.wait([reader, work], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and reader.exception() is None and not reader.result():
-                return  # the client left
-            await work
+            if work.done():
+                await work
         except (WebSocketDisconnect, RuntimeError):
             return  # it left while we were sending
         finally:
-            for task in (reader, work):
+            for task in (reader, work, feeder):
                 task.cancel()
-            await asyncio.gather(reader, work, return_exceptions=True)
+            await asyncio.gather(reader, work, feeder, return_exceptions=True)
 
     async def _to_client(self) -> None:
         await self.socket.send_bytes(bytes([STDOUT]))
@@ -95,34 +107,57 @@ class Session:
         async for chunk in descriptors.chunks(descriptor, until=ended):
             await self.socket.send_bytes(bytes([channel]) + chunk)
 
-    async def _from_client(self) -> bool:
-        """True when nothing more can come but the client is still there."""
-        while True:
+    async def _from_client(self) -> None:
+        """Until the client is gone."""
+        while await self._heed():
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
-                return False
+                return
             data: bytes = message.get("bytes") or (message.get("text") or "").encode()
             if not data:
                 continue
             channel, payload = data[0], data[1:]
             if channel == STDIN:
-                await self._feed(payload)
+                self._feed(payload)
             elif channel == RESIZE:
                 self._resize(payload)
             elif channel == CLOSE and payload[:1] == bytes([STDIN]):
-                self._close_stdin()
+                self._feed(None)
 
-    async def _feed(self, payload: bytes) -> None:
-        if self.streams.stdin is not None and payload:
+    async def _heed(self) -> bool:
+        """Wait until there is room for what the client says next. False: it is gone."""
+        while self._waiting > PENDING:
+            self._room.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), LOOK)
+            if self._gone():
+                return False
+        return True
+
+    def _feed(self, payload: bytes | None) -> None:
+        if self.streams.stdin is not None and payload != b"":
+            self._input.append(payload)
+            self._waiting += len(payload or b"")
+            self._fed.set()
+
+    async def _to_stdin(self) -> None:
+        while (descriptor := self.streams.stdin) is not None:
+            while not self._input:
+                self._fed.clear()
+                await self._fed.wait()
+            payload = self._input.popleft()
+            over = payload is None
             try:
-                await descriptors.write_all(self.streams.stdin, payload)
+                await descriptors.write_all(descriptor, payload or b"")
             except OSError:  # the command no longer reads
-                self._close_stdin()
-
-    def _close_stdin(self) -> None:
-        if self.streams.stdin is not None and not self.tty:
-            os.close(self.streams.stdin)
-            self.streams.stdin = None
+                over = True
+            self._waiting -= len(payload or b"")
+            self._room.set()
+            if over and not self.tty:
+                self.streams.stdin = None
+                os.close(descriptor)
+        self._input.clear()
+        self._waiting = 0
 
     def _resize(self, payload: bytes) -> None:
         try:

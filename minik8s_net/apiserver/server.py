@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from .app import App
-from .connections import Protocol
+from .connections import Protocol, Sockets
 from .kubelets import Kubelets
 from .pki import Pki, write_private
 from .registry import Registry
@@ -41,7 +41,7 @@ class ApiServer:
         config = uvicorn.Config(
             self.app,
             http=Protocol,
-            ws="wsproto",
+            ws=Sockets,
             loop="none",
             lifespan="off",
             log_config=None,

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,7 @@ class LocalKubelets:
     ports: dict[int, int] = field(default_factory=dict)
     asked: list[LogOptions] = field(default_factory=list)
     following: int = 0  # logs that are being told
+    pids: list[int] = field(default_factory=list)  # of the commands started by exec
 
     async def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
         self.asked.append(options)
@@ -78,9 +79,12 @@ class LocalKubelets:
                 os.close(write0)
             streams = ExecStreams(process.pid, write0 if stdin else None, read1, read2, ended)
 
+        self.pids.append(process.pid)
+
         def reap() -> None:
             code = process.wait()
-            os.write(status, str(code if code >= 0 else 128 - code).encode())
+            with suppress(BrokenPipeError):  # nobody waits for it any more
+                os.write(status, str(code if code >= 0 else 128 - code).encode())
             os.close(status)
 
         threading.Thread(target=reap, daemon=True).start()

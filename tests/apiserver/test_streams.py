@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -70,6 +73,36 @@ def test_exec_feeds_stdin_until_it_is_closed(cluster: Serving, pod: str) -> None
     output, status = finish(socket)
     assert output[1].split()[0].decode() == hashlib.sha1(b"x" * 1_000_000).hexdigest()
     assert status["status"] == "Success"
+
+
+def test_a_command_that_reads_late_gets_all_of_its_stdin(cluster: Serving, pod: str) -> None:
+    socket = connect(cluster, pod, "sh", "-c", "echo up; sleep 0.7; sha1sum", stdin=True, stdout=True)
+    for _ in range(400):
+        socket.send_binary(b"\x00" + b"x" * 10_000)
+    socket.send_binary(b"\xff\x00")
+    assert finish(socket)[0][1].split()[1].decode() == hashlib.sha1(b"x" * 4_000_000).hexdigest()
+
+
+def test_clients_that_vanish_while_the_command_does_not_read_leave_nothing_open(cluster: Serving, pod: str) -> None:
+    descriptors = Path("/proc/self/fd")  # the server's too: it runs in this process
+    before, started = len(list(descriptors.iterdir())), len(cluster.kubelets.pids)
+    sockets = [connect(cluster, pod, "sleep", "60", stdin=True, stdout=True) for _ in range(6)]
+    for socket in sockets:
+        socket.settimeout(0.3)
+        with pytest.raises((TimeoutError, websocket.WebSocketTimeoutException)):
+            while True:  # until nothing more goes into the pipes, buffers and queues in between
+                socket.send_binary(b"\x00" + b"x" * 100_000)
+    for socket in sockets:
+        socket.shutdown()  # as the kernel does for a killed client: no closing handshake
+    pids = cluster.kubelets.pids[started:]
+    try:
+        waited = time.monotonic() + 5
+        while (left := len(list(descriptors.iterdir())) - before) > len(pids) and time.monotonic() < waited:
+            time.sleep(0.05)
+        assert left <= len(pids)  # of each command the stand-in for a kubelet has one end of the status pipe
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_exec_sends_all_of_a_large_output(cluster: Serving, pod: str) -> None:
