@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import re
+import resource
 import struct
 import termios
 import time
@@ -266,3 +267,20 @@ def test_killed_it_leaves_nothing_on_the_host(tmp_path: Path) -> None:
         remove_names(doomed.state)
     assert not container.exists()
     assert host() == before
+
+
+def test_of_an_endless_output_the_beginning_is_kept(runtime: Runtime) -> None:
+    async def script(client: RuntimeClient, logs: Path) -> None:
+        number = await start(client, logs, await pod(client, "yes"), "c", image="busybox", command=["sleep", "60"])
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        with pytest.raises(TimeoutError):
+            await client.exec_sync(number, ["yes"], 2)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        assert after.ru_maxrss - before.ru_maxrss < 50_000  # KiB
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+        much = "echo begins; head -c 50000000 /dev/zero; echo err >&2; exit 3"  # goes on to its end, though
+        code, out, err = await client.exec_sync(number, ["sh", "-c", much], 10)
+        assert (code, out, err) == (3, b"begins\n".ljust(10240, b"\0"), b"err\n")
+        assert (await client.exec_sync(number, ["sh", "-c", "yes | head -c 99999"], 10, limit=7))[1] == b"y\ny\ny\ny"
+
+    runtime.run(script)
