@@ -117,6 +117,28 @@ def test_kubectl_creates_by_protobuf(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl("create", "serviceaccount", "robot") and kubectl("create", "token", "robot").count(".") == 2
 
 
+REVIEWS = {
+    "authentication.k8s.io/v1 TokenReview": {"token": "x"},
+    "authorization.k8s.io/v1 SubjectAccessReview": {"user": "u", "nonResourceAttributes": {"path": "/", "verb": "get"}},
+    "authorization.k8s.io/v1 SelfSubjectAccessReview": {"resourceAttributes": {"resource": "pods", "verb": "list"}},
+    "authorization.k8s.io/v1 LocalSubjectAccessReview": {"user": "u", "resourceAttributes": {"verb": "list"}},
+    "authorization.k8s.io/v1 SelfSubjectRulesReview": {"namespace": "default"},
+    "authentication.k8s.io/v1 SelfSubjectReview": None,
+}
+
+
+@pytest.mark.parametrize("what", REVIEWS)
+def test_kubectl_creates_reviews_from_files(kubectl: Kubectl, what: str) -> None:
+    """Kinds that cannot be patched: kubectl checks their fields itself, by /openapi/v2 in protobuf."""
+    version, kind = what.split()
+    body = {"apiVersion": version, "kind": kind, **({"spec": REVIEWS[what]} if REVIEWS[what] else {})}
+    answer = yaml.safe_load(kubectl("create", "-o", "yaml", "-f", "-", stdin=yaml.safe_dump(body)))
+    assert answer["kind"] == kind and answer["status"]
+    if "spec" in body:
+        wrong = yaml.safe_dump({**body, "spec": {"tokem": "x"}})
+        assert 'unknown field "tokem"' in kubectl("create", "-f", "-", stdin=wrong, code=1)
+
+
 def test_kubectl_explains_and_describes(kubectl: Kubectl) -> None:
     assert "hostPort\t<integer>" in kubectl("explain", "pod.spec.containers.ports")
     assert kubectl("explain", "netpol", "--recursive").count("<") > 20
