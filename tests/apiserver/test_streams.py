@@ -214,6 +214,32 @@ def web(cluster: Serving) -> Iterator[None]:
         thread.join()
 
 
+def test_the_proxy_passes_the_path_on_as_it_was_sent(api: Api, pod: str, web: None) -> None:
+    escaped = "/a%20b/c%3Fd%2Fe%25;v=1/%C3%BC%ff/?q=%3F"
+    assert api("POST", f"{pod}:8080/proxy{escaped}", "x").body.decode() == f"{escaped} x None"
+    assert api("POST", f"{pod}%3A8080/proxy{escaped}", "x").body.decode() == f"{escaped} x None"
+    assert api("POST", f"{pod}:8080/proxy", "x").body.startswith(b"/ x")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("pods/p:99999", 503, "error trying to reach service: dial tcp: address 99999: invalid port"),
+        ("pods/p:%C2%B2", 400, 'no port named "²" on pod p'),
+        ("pods/ftp:p:80", 400, 'invalid pod request "ftp:p:80"'),
+        ("pods/:80", 400, 'invalid pod request ":80"'),
+        ("services/a:b:c:d", 400, 'invalid service request "a:b:c:d"'),
+        ("services/s:99999", 503, 'no service port 99999 found for service "s"'),
+        ("services/s:nope", 503, 'no endpoints available for service "s:nope"'),
+    ],
+)
+def test_what_the_proxy_cannot_reach(api: Api, namespace: str, pod: str, name: str, code: int, said: str) -> None:
+    base = f"/api/v1/namespaces/{namespace}"
+    api.create(f"{base}/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]}})
+    refused = api("GET", f"{base}/{name}/proxy/")
+    assert (refused.code, refused.json["message"]) == (code, said)
+
+
 def test_proxy_to_a_pod_and_to_a_service(api: Api, namespace: str, pod: str, web: None) -> None:
     answer = api("POST", f"{pod}:8080/proxy/some/path?x=1&y=%20", "hello")
     assert (answer.code, answer.headers["x-pod"]) == (202, "p")
