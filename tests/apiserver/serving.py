@@ -190,10 +190,11 @@ def serving(folder: Path) -> Iterator[Serving]:
     thread.start()
     config = ClusterConfig()
     pki = ensure_pki(folder / "pki", config)
-    tokens, kubelets = Tokens(pki), LocalKubelets()
+    kubelets = LocalKubelets()
 
     async def start() -> Serving:
         registry = Registry(Store(folder / "store.db"), config)
+        tokens = Tokens(pki, registry.peek)
         for name in ("default", "kube-system"):
             if registry.find(Namespace, name) is None:
                 registry.create(Namespace, {"metadata": {"name": name}})
