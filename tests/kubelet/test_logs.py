@@ -32,8 +32,9 @@ def test_following_goes_on_where_the_file_is_replaced(tmp_path: Path) -> None:
         following = asyncio.create_task(follow())
         for number, line in enumerate(lines):
             file.write("stdout", line)
-            if number % 100 == 0 and not 15_000 < number < 36_000:  # in between it writes faster than we read
-                await asyncio.sleep(0)
+            if number % 1000 == 0 and not 15_000 < number < 36_000:  # in between it writes faster than we read
+                while len(seen) < (number + 1) * len(line):
+                    await asyncio.sleep(0)
         await asyncio.sleep(3 * logs.POLL)
         file.write("stdout", b"last\n")
         await asyncio.sleep(3 * logs.POLL)
