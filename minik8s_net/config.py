@@ -24,6 +24,17 @@ class ConfigError(ValueError):
     """A cluster configuration that cannot be: says the field, the value and what is allowed."""
 
 
+def is_name(name: object) -> bool:
+    """Whether this can be a cluster's name, and the name of its folder."""
+    return isinstance(name, str) and len(name) <= 40 and _DNS_LABEL.fullmatch(name) is not None
+
+
+def check_name(name: object) -> None:
+    """Raises ConfigError for what cannot be a cluster's name."""
+    if not is_name(name):
+        raise ConfigError(f'name: Invalid value: "{name}": a lowercase RFC 1123 label of at most 40 characters')
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """One cluster. Addresses are the same in every cluster: namespaces keep them apart."""
@@ -41,11 +52,10 @@ class ClusterConfig:
     load_balancer_cidr: str = ""  # addresses of type LoadBalancer Services; "": the fabric's 200th /24
 
     def __post_init__(self) -> None:
-        if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > 40:
-            raise ConfigError(
-                f'name: Invalid value: "{self.name}": a lowercase RFC 1123 label of at most 40 characters'
-            )
-        if type(self.nodes) is not int or not 1 <= self.nodes <= MAX_NODES:
+        check_name(self.name)
+        if type(self.nodes) is not int:
+            raise ConfigError(f"nodes: Invalid value: {self.nodes!r}: must be a whole number")
+        if not 1 <= self.nodes <= MAX_NODES:
             raise ConfigError(f"nodes: Invalid value: {self.nodes}: must be between 1 and {MAX_NODES}, inclusive")
         for field, allowed in (("cni", CNI_MODES), ("proxy_mode", PROXY_MODES), ("runtime", RUNTIMES)):
             value = getattr(self, field)
@@ -54,11 +64,7 @@ class ClusterConfig:
                 raise ConfigError(f'{field}: Unsupported value: "{value}": supported values: {supported}')
         if not isinstance(self.heal, bool):
             raise ConfigError(f'heal: Invalid value: "{self.heal}": must be true or false')
-        domain = str(self.cluster_domain)
-        if not all(_DNS_LABEL.fullmatch(label) for label in domain.split(".")) or not isinstance(
-            self.cluster_domain, str
-        ):
-            raise ConfigError(f'cluster_domain: Invalid value: "{domain}": must be a lowercase RFC 1123 subdomain')
+        self._check_domain()
         networks: dict[str, IPv4Network] = {}
         for field in ("fabric_cidr", "pod_cidr", "service_cidr"):
             try:
@@ -72,6 +78,14 @@ class ClusterConfig:
                     raise ConfigError(f'{field}: Invalid value: "{network}": overlaps {other} {taken}')
             networks[field] = network
         self._check_pool()
+
+    def _check_domain(self) -> None:
+        """Names below it must fit into 255 bytes (RFC 1035): SERVICE.NAMESPACE.svc takes up to 132 of them."""
+        domain = self.cluster_domain
+        fits = isinstance(domain, str) and len(domain) <= 120
+        if not fits or not all(_DNS_LABEL.fullmatch(part) and len(part) <= 63 for part in domain.split(".")):
+            allowed = "a lowercase RFC 1123 subdomain of at most 120 characters, 63 between dots"
+            raise ConfigError(f'cluster_domain: Invalid value: "{domain}": must be {allowed}')
 
     def _check_pool(self) -> None:
         field, given = "load_balancer_cidr", self.load_balancer_cidr

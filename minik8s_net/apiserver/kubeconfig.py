@@ -7,6 +7,7 @@ Writes are atomic (rename) and under kubectl's own lock convention (`FILE.lock`,
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -51,16 +52,21 @@ def write_kubeconfig(path: Path, config: Json) -> None:
 
 
 def user_kubeconfig() -> Path:
-    """The first file of $KUBECONFIG, else ~/.kube/config: where kubectl itself would write."""
+    """The first file of $KUBECONFIG, else ~/.kube/config: where kubectl itself would write. Raises ConfigError."""
     listed = [entry for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
-    return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+    try:
+        return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+    except RuntimeError as error:  # neither $HOME nor an entry in /etc/passwd
+        raise ConfigError(f"there is no home folder: {error}") from None
 
 
 def add_context(cluster: str, own: Path, path: Path | None = None) -> None:
-    """Put the cluster's `own` kubeconfig into the user's and make it current. Raises ConfigError, OSError."""
+    """Put the cluster's `own` kubeconfig into the user's and make it current. Raises ConfigError, OSError.
+
+    The file stays its owner's: `sudo -E minik8s up` writes to the file of whoever typed it.
+    """
     path = (path or user_kubeconfig()).resolve()
-    folders = sum(not folder.exists() for folder in path.parents)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders = _make_folders(path)
     name, added = context_name(cluster), _read(own)
     with _locked(path):
         config = _read(path) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
@@ -73,7 +79,7 @@ def add_context(cluster: str, own: Path, path: Path | None = None) -> None:
         record = {"name": previous, "folders": folders or before.get("folders", 0)}
         config["contexts"][-1]["context"]["extensions"] = [{"name": _PREVIOUS, "extension": record}]
         config["current-context"] = name
-        write_kubeconfig(path, config)
+        _rewrite(path, config)
 
 
 def remove_context(cluster: str, path: Path | None = None) -> bool:
@@ -101,7 +107,7 @@ def remove_context(cluster: str, path: Path | None = None) -> bool:
         if not any(config[field] for field in _LISTS) and set(config) <= {*_LISTS, *_EMPTY}:
             path.unlink()  # it held nothing but us, so it was ours
         else:
-            write_kubeconfig(path, config)
+            _rewrite(path, config)
             folders = 0
     for folder in list(path.parents)[:folders]:  # those that `add_context` made, as far as nobody else uses them
         try:
@@ -109,6 +115,36 @@ def remove_context(cluster: str, path: Path | None = None) -> bool:
         except OSError:
             break
     return True
+
+
+def _make_folders(path: Path) -> int:
+    """The folders above the file; how many had to be made. Root's are those of whoever owns the folder they are in."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(OSError):
+            _hand_over(folder)
+    return len(missing)
+
+
+def _hand_over(path: Path) -> None:
+    around = path.parent.stat()
+    if os.geteuid() == 0 != around.st_uid:
+        os.chown(path, around.st_uid, around.st_gid, follow_symlinks=False)
+
+
+def _rewrite(path: Path, config: Json) -> None:
+    """The user's own file, with the owner and the mode that it had; a new one is 0600."""
+    there = path.stat() if path.exists() else None
+    try:
+        write_private(path, yaml.safe_dump(config, sort_keys=False).encode(), there)
+    except PermissionError:
+        if there is None or there.st_uid == os.geteuid():
+            raise
+        raise ConfigError(f"{path} belongs to user {there.st_uid}, and would become ours") from None
+    if there is None:
+        with contextlib.suppress(OSError):
+            _hand_over(path)
 
 
 _EMPTY = ("apiVersion", "kind", "preferences", "current-context")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -80,18 +81,40 @@ def server_names(config: ClusterConfig) -> list[str]:
     return [*qualified, "127.0.0.1", str(config.fabric_ip), str(config.api_service_ip)]
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Atomically, readable by the owner only. What is there already is not written again: the disk may be full."""
+def write_private(path: Path, content: bytes, like: os.stat_result | None = None) -> None:
+    """Atomically, readable by the owner only. What is there already is not written again: the disk may be full.
+
+    `like`: whose the file is to be, and who may read it: that of the one it replaces. Raises PermissionError if we
+    may not give it to its owner; the file is then as it was.
+    """
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary.unlink(missing_ok=True)  # of a process that had our id
+    try:
+        # EXCL: in another user's folder a link may be waiting there
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if like is not None:
+                _make_like(file.fileno(), like)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _make_like(descriptor: int, like: os.stat_result) -> None:
+    mine = os.fstat(descriptor)
+    if mine.st_uid != like.st_uid:
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    elif mine.st_gid != like.st_gid:
+        with contextlib.suppress(OSError):  # a group that we are not in
+            os.fchown(descriptor, -1, like.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
 
 
 def _issue(pki: Pki, config: ClusterConfig) -> None:

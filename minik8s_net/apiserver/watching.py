@@ -29,9 +29,12 @@ from .target import Query, Target
 
 Json = dict[str, Any]
 QUEUE_LIMIT = 20_000  # events a client may lag behind
+QUEUE_BYTES = 64 << 20  # and bytes; more than a resource's whole history
+SHARED = 64 << 10  # bytes; larger objects are not kept once they are sent
+GOODBYE = 5.0  # seconds that a client gets to read what is left when its watch times out
 BOOKMARK_SECONDS = 60.0
 INITIAL_END = "k8s.io/initial-events-end"
-CHUNK = 256  # events per write
+CHUNK, CHUNK_BYTES = 256, 1 << 20  # events per write, and bytes (or one event)
 
 
 class Watcher:
@@ -46,10 +49,13 @@ class Watcher:
         self._bookmarks = query.flag("allowWatchBookmarks")
         self._timeout = query.number("timeoutSeconds") or random.randint(1800, 3600)
         self._queue: deque[bytes] = deque()
+        self._bytes, self._allowed = 0, QUEUE_BYTES  # in the queue
+        self._pumping: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._ended = False
         self._columns_sent = False
         self._begin(query)
+        self._allowed = self._bytes + QUEUE_BYTES  # what there was to begin with is no lag
         self._cancel: Callable[[], None] = store.subscribe(self._kind.home.qualified, self._told)
 
     def _begin(self, query: Query) -> None:
@@ -67,7 +73,7 @@ class Watcher:
                 self._told(event)
         except Expired as error:
             gone = StatusError(410, "Expired", str(error))
-            self._queue.append(line("ERROR", answers.encode(gone.to_status())))
+            self._put(line("ERROR", answers.encode(gone.to_status())))
             self._ended = True
 
     def _told(self, event: Event) -> None:
@@ -82,13 +88,25 @@ class Watcher:
             self._push("MODIFIED" if before else "ADDED", new)
         elif before:
             self._push("DELETED", shown(self._kind, _last_seen(event)))
-        if len(self._queue) > QUEUE_LIMIT:
-            self._ended = True
+        if len(self._queue) > QUEUE_LIMIT or self._bytes > self._allowed:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """The client does not read: whatever it would still be told it does not wait for either."""
+        self._ended = True
+        self._queue.clear()
+        self._bytes = 0
+        if self._pumping:
+            self._pumping.cancel()
+
+    def _put(self, text: bytes) -> None:
+        self._queue.append(text)
+        self._bytes += len(text)
+        self._wake.set()
 
     def _push(self, kind: str, version: Version) -> None:
-        shared = not self._form.shape and self._kind.home is self._kind
-        self._queue.append(_shared_line(kind, version) if shared else line(kind, self._shown(version)))
-        self._wake.set()
+        shared = not self._form.shape and self._kind.home is self._kind and len(version.body) <= SHARED
+        self._put(_shared_line(kind, version) if shared else line(kind, self._shown(version)))
 
     def _shown(self, version: Version) -> bytes:
         if self._form.shape != "Table":
@@ -106,8 +124,7 @@ class Watcher:
         empty: Json = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
         if self._form.shape == "Table":
             empty = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "rows": []}
-        self._queue.append(line("BOOKMARK", answers.encode(empty)))
-        self._wake.set()
+        self._put(line("BOOKMARK", answers.encode(empty)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -117,18 +134,22 @@ class Watcher:
             headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache, private")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            await self._pump(send, gone)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            self._pumping = loop.create_task(self._pump(send, gone))
+            await asyncio.wait([self._pumping])
+            if not self._pumping.cancelled():  # else the answer ends in the middle, and with it the connection
+                self._pumping.result()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             deadline.cancel()
             gone.cancel()
             self._cancel()
+            if self._pumping:
+                self._pumping.cancel()
 
     async def _pump(self, send: Send, gone: asyncio.Task[None]) -> None:
         while not gone.done():
             if self._queue:
-                body = b"".join(self._queue.popleft() for _ in range(min(CHUNK, len(self._queue))))
-                message: Message = {"type": "http.response.body", "body": body, "more_body": True}
+                message: Message = {"type": "http.response.body", "body": self._next(), "more_body": True}
                 await send(message)
                 continue
             if self._ended:
@@ -139,11 +160,23 @@ class Watcher:
             except TimeoutError:
                 self._bookmark()
 
+    def _next(self) -> bytes:
+        """What is sent at once, out of the queue."""
+        taken: list[bytes] = []
+        size = 0
+        while self._queue and len(taken) < CHUNK and size < CHUNK_BYTES:
+            taken.append(self._queue.popleft())
+            size += len(taken[-1])
+        self._bytes -= size
+        return b"".join(taken)
+
     def _end(self) -> None:
         if self._bookmarks:
             self._bookmark()
         self._ended = True
         self._wake.set()
+        if self._pumping:
+            asyncio.get_running_loop().call_later(GOODBYE, self._pumping.cancel)
 
     async def _disconnected(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -164,7 +197,7 @@ def parse_revision(text: str, revision: int) -> int:
     return int(text)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1)  # its watchers are told one after the other
 def _last_seen(event: Event) -> Version:
     """The object before a change, at the revision of that change: what those are shown for whom it is gone."""
     if event.type == "DELETED" or event.old is None:

@@ -44,6 +44,7 @@ from .readiness import dns_answers
 from .verbs import Verbs
 
 log = logging.getLogger(__name__)
+READY_AGAIN = 1.0  # seconds until the file that `up` waits for is tried again, on a full disk
 
 
 class Controller:
@@ -59,10 +60,11 @@ class Controller:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_reader(os.pidfd_open(self.runtime_pid), stop.set)
-        self.progress.write_text("")
+        self._write(self.progress, "")
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             await self._start(stack, tasks)
-            (self.state.root / "ready").write_text(json.dumps({"pid": os.getpid()}))
+            while not self._write(self.state.root / "ready", json.dumps({"pid": os.getpid()})) and not stop.is_set():
+                await asyncio.sleep(READY_AGAIN)
             await stop.wait()
             raise SystemExit(0)  # the kernel keeps everything; nothing needs an orderly end
 
@@ -71,7 +73,7 @@ class Controller:
         try:
             store = Store(self.state.database)
         except DamagedError as error:  # starting again would not mend it
-            (self.state.root / "failed").write_text(str(error))
+            self._write(self.state.root / "failed", str(error))
             raise SystemExit(str(error)) from None
         client = Registry(store, config)
         pki = ensure_pki(self.state.pki, config)
@@ -116,9 +118,19 @@ class Controller:
         server.app.data_plane = lambda: metrics(live)
 
     def _step(self, text: str) -> None:
-        with open(self.progress, "a") as file:
-            file.write(text + "\n")
+        self._write(self.progress, text + "\n", "a")
         log.info("%s", text)
+
+    @staticmethod
+    def _write(path: Path, text: str, mode: str = "w") -> bool:
+        """For people and for `up`, not for us: a full disk is no reason not to run."""
+        try:
+            with open(path, mode) as file:
+                file.write(text)
+        except OSError as error:
+            log.warning("%s: %s", path, error.strerror)
+            return False
+        return True
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -136,7 +148,7 @@ def main(folder: str) -> None:
     state = State(Path(folder))
     config = ClusterConfig.from_dict(json.loads(state.config.read_text()))
     if not (told := sys.stdin.readline().strip()):
-        sys.exit("the supervisor ended before it named the runtime")
+        sys.exit("nobody named the runtime: it did not start, or the supervisor ended")
     join(int(told))
     asyncio.run(Controller(config, state, int(told)).run())
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from ..api.errors import StatusError
 from ..client.http import Api, Unreachable
-from ..config import ClusterConfig
 from ..state import State, typed
+from .folder import read_config
 from .record import Record
 
 PROCESSES = ("supervisor", "runtime", "controller")
@@ -25,7 +24,7 @@ class Part:
 
 
 def health(cluster: str) -> list[Part]:
-    """All parts, in the order in which they need each other."""
+    """All parts, in the order in which they need each other. Raises DamagedError."""
     state = State.of(cluster)
     if not state.config.exists():
         return [Part("cluster", False, 0, f'there is no cluster "{cluster}"; start it with: {typed("up", cluster)}')]
@@ -43,8 +42,7 @@ def health(cluster: str) -> list[Part]:
 
 
 def _heals(state: State) -> bool:
-    heal: bool = ClusterConfig.from_dict(json.loads(state.config.read_text())).heal
-    return heal
+    return read_config(state).heal
 
 
 def _by_api(state: State) -> list[Part]:

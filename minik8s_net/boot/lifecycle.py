@@ -17,28 +17,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import ClusterConfig, ConfigError
+from ..config import ClusterConfig, is_name
 from ..state import State, home, typed
-from .record import Process, Record, locked
+from . import folder, published
+from .errors import DamagedError, StartError, full_disk
+from .folder import START_PATIENCE
+from .record import Process, Record
 
-START_PATIENCE = 60.0  # seconds; a machine ten times slower than a laptop still makes it
+__all__ = [
+    "StartError",
+    "Started",
+    "add_sbin_to_path",
+    "clusters",
+    "down",
+    "is_ready",
+    "node_count",
+    "stored_config",
+    "up",
+]
 POLL = 0.005
-PUBLISHED = "published"  # holds the paths of the kubeconfigs that got our context, a line each
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide iptables from ordinary users
-
-
-class StartError(Exception):
-    """The cluster could not be started: what happened, why, and what to type next."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """What `up` did: `resumed` if the cluster was there before, `running` if nothing had to be done."""
+    """What `up` did: `resumed` if the cluster was there before, `running` if nothing had to be done.
+
+    `published`: whether the user's kubeconfig has our context.
+    """
 
     config: ClusterConfig
     seconds: float
     resumed: bool
     running: bool
+    published: bool
 
 
 def up(
@@ -55,42 +67,45 @@ def up(
     """
     began = time.monotonic()
     add_sbin_to_path()
-    state = State.of(config.name)
-    resumed = state.config.exists()
-    if resumed:
-        config = _existing(state, config, explicit)
     _preflight(config)
-    _make_folder(state, config)
-    with locked(state.root / "lifecycle.lock"):
-        record = Record(state)
-        if _ready(state, record):
-            if config.heal:
-                _ensure_supervisor(config, state, record)
-            return Started(config, time.monotonic() - began, resumed=True, running=True)
+    state = State.of(config.name)
+    with folder.held(state, "up", progress, make=True):
+        resumed = state.config.exists()
         try:
-            _ensure_supervisor(config, state, record)
-            _await_ready(state, record, progress)
+            if resumed:
+                config = _existing(state, config, explicit)
+            folder.fill(state, config)
+            record = Record(state)
+            running = _ready(state, record)
+            if not running or config.heal:
+                _ensure_supervisor(config, state, record)
+            if not running:
+                _await_ready(state, record, progress)
         except BaseException as error:
+            full = full_disk(state.root)
             if not resumed:
                 _end(state)
-                _remove_folder(state)
+                _remove(state)
                 error.add_note(f"nothing is left of it, start again with: {typed('up', config.name)}")
+            if isinstance(error, OSError) and full:
+                raise StartError(f"{error.strerror}: {error.filename}{full}") from error
             raise
-    if publish:
-        _publish_context(state, config, progress)
-    return Started(config, time.monotonic() - began, resumed, running=False)
+        if publish and not running:
+            published.publish(state, config.name, progress)
+        return Started(config, time.monotonic() - began, resumed, running, published.anywhere(state))
 
 
 def down(name: str, tell: Callable[[str], None] = lambda _: None) -> bool:
     """End a cluster without a trace. False if there was none. `tell` hears what could not be put in order."""
     state = State.of(name)
     try:
-        with locked(state.root / "lifecycle.lock", patience=START_PATIENCE):  # an `up` under way ends first
-            _end(state)
-    except FileNotFoundError:  # there is none, or the `up` that we waited for has cleaned up
+        with folder.held(state, "down", tell):  # an `up` under way ends first
+            _end(state, tell)
+            published.withdraw(state, name, tell)
+            _remove(state)
+    except FileNotFoundError:  # there is none, or whoever we waited for has cleaned up
+        folder.sweep(state, _end)
         return False
-    _withdraw_context(state, name, tell)
-    _remove_folder(state)
     return True
 
 
@@ -98,13 +113,15 @@ def clusters() -> list[str]:
     """Names of all clusters of this user, running or not."""
     if not home().is_dir():
         return []
-    return sorted(entry.name for entry in home().iterdir() if (entry / "cluster.json").is_file())
+    entries = [entry for entry in home().iterdir() if is_name(entry.name)]  # others are somebody's, or being deleted
+    return sorted(entry.name for entry in entries if (entry / "cluster.json").is_file())
 
 
 def stored_config(name: str) -> ClusterConfig | None:
-    """The configuration a cluster was made with, None if there is no such cluster."""
+    """The configuration a cluster was made with, None if there is no such cluster. Raises StartError."""
+    state = State.of(name)
     try:
-        return ClusterConfig.from_dict(json.loads(State.of(name).config.read_text()))
+        return folder.read_config(state)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -124,9 +141,12 @@ def node_count(name: str) -> int:
 
 
 def is_ready(name: str) -> bool:
-    """Whether the cluster's controller runs and has said that everything answers."""
+    """Whether the cluster's controller runs and has said that everything answers; False too if nobody can tell."""
     state = State.of(name)
-    return _ready(state, Record(state))
+    try:
+        return _ready(state, Record(state))
+    except DamagedError:
+        return False
 
 
 def add_sbin_to_path() -> None:
@@ -137,7 +157,7 @@ def add_sbin_to_path() -> None:
 
 # -- inside --------------------------------------------------------------------------------------------------------
 def _existing(state: State, wanted: ClusterConfig, explicit: bool) -> ClusterConfig:
-    stored = ClusterConfig.from_dict(json.loads(state.config.read_text()))
+    stored = folder.read_config(state)
     if explicit and stored != wanted:
         changed = [k for k, v in wanted.to_dict().items() if stored.to_dict()[k] != v]
         was = ", ".join(f"{k}={stored.to_dict()[k]}" for k in changed)
@@ -159,22 +179,6 @@ def _preflight(config: ClusterConfig) -> None:
             f"Install with: sudo apt-get install -y {' '.join(missing)}\n"
             f"`minik8s doctor` lists everything that is missing."
         )
-
-
-def _make_folder(state: State, config: ClusterConfig) -> None:
-    try:
-        home().mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (state.root, state.logs, state.pki, state.ipam, state.pods):
-            folder.mkdir(exist_ok=True, mode=0o700)
-        if not state.config.exists():
-            new = state.config.with_suffix(".new")
-            new.write_text(json.dumps(config.to_dict(), indent=2))
-            new.replace(state.config)
-    except OSError as error:
-        raise StartError(
-            f"cannot write the cluster's folder {state.root}: {error.strerror}.\n"
-            f"Set MINIK8S_HOME to a folder you may write to, or free some space."
-        ) from None
 
 
 def _ensure_supervisor(config: ClusterConfig, state: State, record: Record) -> None:
@@ -214,11 +218,11 @@ def _python_path() -> str:
 
 def _ready(state: State, record: Record) -> bool:
     try:
-        ready = json.loads((state.root / "ready").read_text())
-    except (FileNotFoundError, ValueError):
+        pid = json.loads((state.root / "ready").read_text())["pid"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return False
     controller = record.alive("controller")
-    return controller is not None and controller.pid == ready["pid"] and record.alive("runtime") is not None
+    return controller is not None and controller.pid == pid and record.alive("runtime") is not None
 
 
 def _await_ready(state: State, record: Record, progress: Callable[[str], None]) -> None:
@@ -228,13 +232,14 @@ def _await_ready(state: State, record: Record, progress: Callable[[str], None]) 
         said += _news(state, said, progress)
         failed = state.root / "failed"
         if failed.exists():
-            raise StartError(failed.read_text().strip())
+            raise StartError(failed.read_text().strip() + full_disk(state.root))
         if not record.alive("supervisor"):
-            raise StartError(f"the cluster's supervisor ended:\n{_tail(state.logs / 'supervisor.log')}")
+            said_last = _tail(state.logs / "supervisor.log")
+            raise StartError(f"the cluster's supervisor ended:\n{said_last}{full_disk(state.root)}")
         if time.monotonic() > deadline:
             raise StartError(
                 f"the cluster did not become ready within {START_PATIENCE:.0f} s; the last step was: "
-                f"{said[-1] if said else 'none'}.\n{_tail(state.logs / 'controller.log')}"
+                f"{said[-1] if said else 'none'}.\n{_tail(state.logs / 'controller.log')}{full_disk(state.root)}"
             )
         time.sleep(POLL)
     _news(state, said, progress)
@@ -258,61 +263,30 @@ def _tail(path: Path, lines: int = 12) -> str:
         return ""
 
 
-def _publish_context(state: State, config: ClusterConfig, progress: Callable[[str], None]) -> None:
-    from ..apiserver.kubeconfig import add_context, user_kubeconfig
-
-    try:
-        users = user_kubeconfig().resolve()
-        add_context(config.name, state.kubeconfig, users)
-        with open(state.root / PUBLISHED, "a") as file:  # it may have been another one at an earlier `up`
-            file.write(f"{users}\n")
-    except (OSError, ConfigError) as error:
-        progress(f"(kubectl's own configuration is left alone: {error}; use KUBECONFIG={state.kubeconfig})")
-
-
-def _withdraw_context(state: State, name: str, tell: Callable[[str], None]) -> None:
-    """From the files that `up` wrote to, which need not be the one that $KUBECONFIG names now."""
-    from ..apiserver.kubeconfig import remove_context
-
-    try:
-        published = (state.root / PUBLISHED).read_text().splitlines()
-    except FileNotFoundError:  # there is none, or another `down` has been here
-        return
-    for users in dict.fromkeys(published):
-        try:
-            remove_context(name, Path(users))
-        except (OSError, ConfigError) as error:
-            tell(f"warning: the context minik8s-{name} stays in kubectl's configuration: {error}")
-
-
-def _end(state: State) -> None:
+def _end(state: State, tell: Callable[[str], None] = lambda _: None) -> None:
     """End the cluster's processes. The runtime goes last and takes every container and namespace with it."""
     from ..runtime.names import remove_names
 
-    owned = Record(state).read()
     patience: dict[str, tuple[tuple[int, float], ...]] = {
         "supervisor": ((signal.SIGTERM, 1.0), (signal.SIGKILL, 2.0)),
         "controller": ((signal.SIGTERM, 0.3), (signal.SIGKILL, 2.0)),
         "runtime": ((signal.SIGKILL, 10.0),),
     }
     for part, signals in patience.items():
-        owned = Record(state).read()
-        process: Process | None = owned.get(part)
+        try:
+            process: Process | None = Record(state).get(part)  # read again: the one before may have written last
+        except DamagedError:
+            tell(
+                f"warning: {state.owned} is damaged, so what still runs of the cluster is not known; look with:\n"
+                f"  ps -ef | grep {state.root}"
+            )
+            break
         if process and not process.end(*signals):
             raise StartError(f"the {part} (process {process.pid}) does not end; is it yours? Try again as its owner.")
     remove_names(state)
 
 
-def _remove_folder(state: State) -> None:
-    while state.root.exists():
-        try:
-            shutil.rmtree(state.root)
-        except FileNotFoundError:  # another `down` is at it too
-            continue
-    for parent in (home(), *home().parents):  # ours only as long as they are empty and below the user's own folders
-        if parent.name not in {"minik8s", f"minik8s-{os.getuid()}"}:
-            break
-        try:
-            parent.rmdir()
-        except OSError:
-            break
+def _remove(state: State) -> None:
+    folder.take_away(state, _end)
+    folder.sweep(state, _end)
+    folder.leave_home()

@@ -122,7 +122,16 @@ class NodeManager:
         index = self._config.node_index(name)
         await self._runtime.ensure_netns(self._config.netns(name))
         netns = Netns(self._config.netns(name))
-        await ensure_node(self._config, index, netns, self._fabric)
+        try:
+            await ensure_node(self._config, index, netns, self._fabric)
+            self._agents[name] = self._start_agents(name, index, netns)
+        except BaseException:
+            netns.close()  # the next try opens it again
+            raise
+        self._kubelets.add(name, self._agents[name].kubelet)
+        await self._wire_peers()
+
+    def _start_agents(self, name: str, index: int, netns: Netns) -> Agents:
         node_ip = str(self._config.node_ip(index))
         proxier = Proxier(self._config, name, node_ip, self._client, netns, self._config.proxy_mode)
         enforcer = Enforcer(self._config, name, self._policies, netns)
@@ -132,9 +141,7 @@ class NodeManager:
         )  # fmt: skip
         tasks = [asyncio.create_task(part.run(), name=f"{name}:{type(part).__name__}")
                  for part in (enforcer, proxier, kubelet)]  # fmt: skip
-        self._agents[name] = Agents(index, netns, kubelet, proxier, enforcer, tasks)
-        self._kubelets.add(name, kubelet)
-        await self._wire_peers()
+        return Agents(index, netns, kubelet, proxier, enforcer, tasks)
 
     async def _remove(self, name: str) -> None:
         agents = self._leaving[name]
@@ -159,17 +166,23 @@ class NodeManager:
             log.info("%s is no more: what is left of it goes", name)
             try:
                 netns = Netns(self._config.netns(name))
+            except Exception:
+                log.exception("%s could not be entered", name)
+                continue
+            try:
                 await remove_pods(self._runtime, self.cni.at(netns), name, self._state.pods)
                 await self._unplug(name, self._config.node_index(name), netns)
             except Exception:  # it is in nobody's way; the next controller tries again
+                netns.close()
                 log.exception("%s could not be removed", name)
         sandboxes = {sandbox.config.uid for sandbox in await self._runtime.list_pod_sandboxes()}
         pods = {pod.metadata.uid or "" for pod in self._client.list(Pod) if pod.metadata}
         remove_folders(self._state.pods, sandboxes | pods)
 
     async def _wire_peers(self) -> None:
-        """Every node knows the way to every other node's pods."""
-        indexes = [agents.index for agents in self._agents.values()]
+        """Every node knows the way to every other node's pods: of all there are to be, for one that has not had its
+        turn after a restart may well have pods that talk."""
+        indexes = sorted(self._config.node_index(name) for name in self._stored() if self._is_ours(name))
         for agents in self._agents.values():
             peers = [i for i in indexes if i != agents.index]
             await ensure_peers(self._config, agents.netns, agents.index, peers)

@@ -1,11 +1,12 @@
-"""The record of what a cluster owns outside its folder: processes, by id *and* start time.
+"""The record of what a cluster owns outside its folder: processes, by id, start time *and* boot.
 
 Clean-up goes by this record, never by name pattern. A process id alone may have been given to somebody else by now;
-together with the start time (clock ticks since boot, /proc/PID/stat field 22) it means one process for ever.
+together with the start time (and the boot that it counts from) it means one process for ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,7 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..kernel.processes import boot_id, is_zombie, start_time
 from ..state import State
+from .errors import DamagedError
+from .files import write_whole
 
 
 @dataclass(frozen=True)
@@ -26,16 +30,19 @@ class Process:
 
     pid: int
     started: int  # clock ticks since boot
+    boot: str = ""  # which boot; "" in records of old
 
     @classmethod
     def of(cls, pid: int) -> Process:
         """Raises ProcessLookupError if there is none."""
-        return cls(pid, _start_time(pid))
+        return cls(pid, start_time(pid), boot_id())
 
     def alive(self) -> bool:
         """Whether this very process (not another with its id) still runs; a zombie does not."""
+        if self.boot not in ("", boot_id()):
+            return False
         try:
-            return _start_time(self.pid) == self.started and not _is_zombie(self.pid)
+            return start_time(self.pid) == self.started and not is_zombie(self.pid)
         except ProcessLookupError:
             return False
 
@@ -60,17 +67,24 @@ class Process:
 
 
 class Record:
-    """`owned.json` of one cluster: part name (supervisor, runtime, controller) -> Process. Written atomically."""
+    """`owned.json` of one cluster: part name (supervisor, runtime, controller) -> Process. Written atomically.
+
+    What it says is all that `down` knows, so there are two copies: a damaged one does not orphan the processes.
+    """
 
     def __init__(self, state: State) -> None:
         self._path = state.owned
+        self._copy = state.owned.with_name("owned.copy.json")
 
     def read(self) -> dict[str, Process]:
-        """Everything recorded: part -> process."""
+        """Everything recorded: part -> process. Raises DamagedError if neither copy can be read."""
         try:
-            return {part: Process(**entry) for part, entry in json.loads(self._path.read_text()).items()}
-        except FileNotFoundError:
-            return {}
+            return _parsed(self._path)
+        except ValueError as error:
+            with contextlib.suppress(ValueError):
+                if copied := _parsed(self._copy):
+                    return copied
+            raise DamagedError(self._path, str(error)) from None
 
     def get(self, part: str) -> Process | None:
         """The recorded process of a part, dead or alive."""
@@ -82,14 +96,31 @@ class Record:
         return process if process and process.alive() else None
 
     def set(self, part: str, pid: int) -> Process:
-        """Record a process as a part of the cluster. Raises ProcessLookupError if it has ended."""
+        """Record a process as a part of the cluster. Raises ProcessLookupError if it has ended, OSError."""
         process = Process.of(pid)
         with locked(self._path.with_suffix(".lock")):
-            entries = {name: vars(p) for name, p in self.read().items()} | {part: vars(process)}
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(entries))
-            new.replace(self._path)
+            text = json.dumps({name: vars(p) for name, p in self.read().items()} | {part: vars(process)})
+            write_whole(self._path, text)
+            with contextlib.suppress(OSError):
+                self._copy.write_text(text)
         return process
+
+
+def _parsed(path: Path) -> dict[str, Process]:
+    """{} where there is no file. Raises ValueError for a damaged one."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    if not text.strip():
+        raise ValueError("it is empty")
+    try:
+        found = {part: Process(**entry) for part, entry in json.loads(text).items()}
+    except (TypeError, AttributeError):
+        found = None
+    if found is None or not all(type(p.pid) is type(p.started) is int for p in found.values()):
+        raise ValueError("it is no record of processes")
+    return found
 
 
 @contextmanager
@@ -106,22 +137,6 @@ def locked(path: Path, patience: float = 10.0) -> Iterator[None]:
                     raise TimeoutError(f"{path} is held by another minik8s command") from None
                 time.sleep(0.02)
         yield
-
-
-def _stat_fields(pid: int) -> list[str]:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        raise ProcessLookupError(pid) from None
-    return text[text.rindex(")") + 2 :].split()
-
-
-def _start_time(pid: int) -> int:
-    return int(_stat_fields(pid)[19])
-
-
-def _is_zombie(pid: int) -> bool:
-    return _stat_fields(pid)[0] in "ZX"
 
 
 def _ended(pidfd: int, patience: float) -> bool:

@@ -22,11 +22,13 @@ from ..config import ClusterConfig
 from ..runtime import daemon as runtime
 from ..runtime.names import remove_names
 from ..state import State
+from .errors import StartError
 from .record import Process, Record, locked
 
 log = logging.getLogger(__name__)
 PARTS = ("runtime", "controller")
 CRASH_WINDOW, CRASH_LIMIT = 10.0, 5  # seconds; restarts within them before we slow down
+RETRY = 1.0  # seconds until something that the machine refused (no memory, no space) is tried again
 
 
 class Supervisor:
@@ -38,9 +40,20 @@ class Supervisor:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
-        """Until SIGTERM."""
+        """Until SIGTERM. The first start fails for good and `up` says why; later ones are tried again."""
+        started = False
         while True:
-            runtime_process, controller_process = self._ensure()
+            try:
+                runtime_process, controller_process = self._ensure()
+            except (OSError, runtime.StartError, StartError) as error:
+                self._exit_if_gone()
+                log.exception("%s", "trying again" if started else "the cluster does not start")
+                if not started:
+                    self._tell_failure(error)
+                    raise SystemExit(1) from error
+                time.sleep(RETRY)
+                continue
+            started = True
             self._wait_for_end_of([runtime_process, controller_process])
             if not self.config.heal:
                 signal.pause()
@@ -57,30 +70,52 @@ class Supervisor:
             controller.end((signal.SIGTERM, 0.5), (signal.SIGKILL, 2))
         self._note_start("controller")
         child = self._spawn_controller()
-        controller = self.record.set("controller", child.pid)
-        if not z:
-            self._note_start("runtime")
-            remove_names(self.state)
-            try:
-                z = self.record.set("runtime", runtime.start(self.state, self.config.name))
-            except Exception as error:
-                log.exception("the runtime does not start")
-                (self.state.root / "failed").write_text(str(error))
-                controller.end((signal.SIGKILL, 2))
-                raise SystemExit(1) from error
         assert child.stdin
-        try:
-            child.stdin.write(f"{z.pid}\n".encode())
-            child.stdin.close()
-        except BrokenPipeError:
-            log.error("the controller ended before it was told its runtime; its log says why")
+        with child.stdin:  # closed before it was told its runtime, it ends
+            controller = self._recorded("controller", child.pid)
+            if not z:
+                self._note_start("runtime")
+                remove_names(self.state)
+                pid = runtime.start(self.state, self.config.name, lambda pid: self._recorded("runtime", pid))
+                z = Process.of(pid)
+            try:
+                child.stdin.write(f"{z.pid}\n".encode())
+            except BrokenPipeError:
+                log.error("the controller ended before it was told its runtime; its log says why")
         return z, controller
+
+    def _recorded(self, part: str, pid: int) -> Process:
+        """A new process, once it is recorded. It waits for us until then; so we wait for space on the disk."""
+        complained = False
+        while True:
+            try:
+                return self.record.set(part, pid)
+            except ProcessLookupError:
+                raise
+            except OSError as error:
+                self._exit_if_gone()
+                if not complained:
+                    log.error("the %s is started once it can be recorded: %s", part, error)
+                complained = True
+                time.sleep(RETRY)
+
+    def _exit_if_gone(self) -> None:
+        if not self.state.config.exists():
+            log.error("%s has been taken away: nothing is left to watch over", self.state.root)
+            raise SystemExit(0)
+
+    def _tell_failure(self, error: Exception) -> None:
+        try:
+            (self.state.root / "failed").write_text(str(error))
+        except OSError:
+            log.error("and nobody can be told: the disk is full")
 
     def _spawn_controller(self) -> subprocess.Popen[bytes]:
         with open(self.state.logs / "controller.log", "ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "minik8s_net.boot.controller", str(self.state.root)],
                 stdin=subprocess.PIPE,
+                bufsize=0,  # closing it writes nothing that could fail
                 stdout=output,
                 stderr=output,
                 cwd="/",

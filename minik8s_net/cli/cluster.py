@@ -45,7 +45,8 @@ def up(args: argparse.Namespace) -> int:
         verb = "resumed" if done.resumed else "is up"
         print(f'Cluster "{name}" {verb}: {lifecycle.node_count(name)} nodes, DNS answers, in {done.seconds:.2f} s.')
     if not args.quiet:
-        print(f"kubectl uses it now (context minik8s-{name}).")
+        if done.published:
+            print(f"kubectl uses it now (context minik8s-{name}).")
         print(f"Look: {typed('get pods -A', name)}   End it: {typed('down', name)}")
     return 0
 
@@ -81,20 +82,21 @@ def down(args: argparse.Namespace) -> int:
 def list_(args: argparse.Namespace) -> int:
     """All clusters of this user."""
     from ..boot import lifecycle
+    from ..boot.listing import listed
 
-    rows = []
-    for name in lifecycle.clusters():
-        config = lifecycle.stored_config(name)
-        assert config
-        state = "running" if lifecycle.is_ready(name) else "stopped"
-        rows.append({"name": name, "state": state, "nodes": lifecycle.node_count(name), "cni": config.cni,
-                     "proxyMode": config.proxy_mode})  # fmt: skip
+    found = [one for name in lifecycle.clusters() if (one := listed(name))]
     if args.output == "json":
+        rows = [{"name": c.name, "state": c.state, "nodes": c.nodes, "cni": c.cni, "proxyMode": c.proxy_mode}
+                for c in found]  # fmt: skip
         print(json.dumps(rows, indent=2))
-    elif rows:
-        output.table(["NAME", "STATE", "NODES", "CNI", "PROXY"], [[str(v) for v in row.values()] for row in rows])
+    elif found:
+        cells = [(c.name, c.state, c.nodes, c.cni, c.proxy_mode) for c in found]
+        rows_of_text = [["-" if v is None else str(v) for v in row] for row in cells]
+        output.table(["NAME", "STATE", "NODES", "CNI", "PROXY"], rows_of_text)
     else:
         print("No clusters. Start one with: minik8s up")
+    for detail in (c.detail for c in found if c.detail):
+        print(detail, file=sys.stderr)
     return 0
 
 
@@ -145,12 +147,13 @@ def kubeconfig(args: argparse.Namespace) -> int:
 
 def node(args: argparse.Namespace) -> int:
     """Add or remove a node: the Node object is the wanted state, the controller does the rest."""
+    from ..boot.folder import read_config
     from ..boot.node_object import node_object
     from ..client.wait import wait_for
     from .objects import UsageError, connect
 
     api, nodes = connect(args), "/api/v1/nodes"
-    config = ClusterConfig.from_dict(json.loads(State.of(args.cluster).config.read_text()))
+    config = read_config(State.of(args.cluster))
     if args.action == "add":
         there = {n["metadata"]["name"] for n in api.request("GET", nodes)["items"]}
         free = (i for i in range(1, MAX_NODES + 1) if config.node_name(i) not in there)

@@ -36,6 +36,7 @@ def run(argv: list[str] | None = None) -> None:
         args.argv = [*getattr(args, "argv", []), *tail]
     try:
         status = _load(args.do)(args)
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
     except KeyboardInterrupt as stop:
         print("; ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         status = 130
@@ -249,7 +250,8 @@ def _look_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _course_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    demo = command("demo", "cli.demo:demo", "every statement of the course's text, shown and proved")
+    told = "every statement of the course's text, shown and proved in a cluster of its own (minik8s-demo)"
+    demo = command("demo", "cli.demo:demo", told)
     demo.add_argument("--keep", action="store_true", help="leave the cluster running afterwards")
     demo.add_argument("--nodes", type=int, default=2, metavar="N")
     _output(demo)

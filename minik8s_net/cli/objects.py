@@ -119,6 +119,8 @@ def describe(args: argparse.Namespace) -> int:
 
 def delete(args: argparse.Namespace) -> int:
     """Delete objects, and wait until they are gone."""
+    if not args.what and not args.filename:
+        raise UsageError("You must provide one or more resources by argument or filename, e.g. minik8s delete pod web")
     api = connect(args)
     gone: list[str] = []
     if args.filename:
@@ -274,10 +276,13 @@ def _follow(api: Api, resource: Resource, name: str | None, answer: Json, args: 
     field = f"metadata.name={name}" if name else None
     version = answer["metadata"].get("resourceVersion")
     query = {"resourceVersion": version, "labelSelector": args.selector, "fieldSelector": field}
-    for event in api.watch(_path(api, resource, None, args), query):
-        meta = event["object"]["metadata"]
-        shown = api.request("GET", resource.path(meta.get("namespace"), meta["name"]), accept=TABLE)
-        output.table(_line(resource, shown, shown["rows"][0], args, False), [])
+    columns = answer["columnDefinitions"]
+    for event in api.watch(_path(api, resource, None, args), query, accept=TABLE):
+        if event["type"] == "ERROR":
+            raise StatusError(event["object"]["code"], event["object"]["reason"], event["object"]["message"])
+        for row in event["object"].get("rows") or ():  # the columns are told with the first event only
+            output.table(_line(resource, {**event["object"], "columnDefinitions": columns}, row, args, False), [])
+        sys.stdout.flush()  # whoever it is piped to wants it now
 
 
 def _dump(found: list[Json], form: str, single: bool) -> None:

@@ -107,13 +107,15 @@ class Api:
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (json.loads(line) for line in lines if line.strip())
 
-    def stream(self, path: str, query: dict[str, Any] | None = None, body: Json | None = None) -> Iterator[bytes]:
+    def stream(
+        self, path: str, query: dict[str, Any] | None = None, body: Json | None = None, accept: str = "*/*"
+    ) -> Iterator[bytes]:
         """Chunks of a long answer (watch, logs -f) on a connection of its own, until it ends or is closed."""
         connection = self._connect(timeout=None)
         data = None if body is None else json.dumps(body).encode()
         try:
             method = "GET" if data is None else "POST"
-            connection.request(method, self._url(path, query), data, headers=self._headers("*/*"))
+            connection.request(method, self._url(path, query), data, headers=self._headers(accept))
             response = connection.getresponse()
             if response.status >= 400:
                 raw = response.read()
@@ -126,10 +128,10 @@ class Api:
         finally:
             connection.close()
 
-    def watch(self, path: str, query: dict[str, Any] | None = None) -> Iterator[Json]:
+    def watch(self, path: str, query: dict[str, Any] | None = None, accept: str = "*/*") -> Iterator[Json]:
         """Watch events, one JSON object each."""
         rest = b""
-        for chunk in self.stream(path, {**(query or {}), "watch": "true"}):
+        for chunk in self.stream(path, {**(query or {}), "watch": "true"}, accept=accept):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (json.loads(line) for line in lines if line.strip())
 

@@ -32,10 +32,13 @@ class Connection:
 
 
 def default_path() -> Path:
-    """The first file of $KUBECONFIG, else ~/.kube/config."""
+    """The first file of $KUBECONFIG, else ~/.kube/config. Raises KubeconfigError if nobody says what ~ is."""
     if listed := os.environ.get("KUBECONFIG"):
         return Path(listed.split(os.pathsep)[0])
-    return Path.home() / ".kube" / "config"
+    try:
+        return Path.home() / ".kube" / "config"
+    except RuntimeError as error:
+        raise KubeconfigError(f"no kubeconfig: {error}; set HOME or KUBECONFIG") from None
 
 
 def load(path: Path | None = None, context: str | None = None) -> Connection:

@@ -95,7 +95,8 @@ def parse_each(text: str, name: str) -> Iterator[Json | ManifestError]:
         try:
             document = next(documents, _END)
         except yaml.YAMLError as error:
-            yield ManifestError(f"{name}: error parsing YAML: {error}")
+            told = str(error).replace('"<unicode string>"', name)
+            yield ManifestError(f"{name}: error parsing YAML: {told}")
             return
         if document is _END:
             return

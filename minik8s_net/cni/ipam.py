@@ -7,9 +7,11 @@ the last one given out, so that a re-created pod gets another address.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -28,12 +30,10 @@ class Ipam:
         self._known: dict[str, IPv4Address] = {}  # a hint; the files decide
 
     def reserve(self, key: str) -> IPv4Address:
-        """The address of `key`: the one it has, else the next free one. Raises CniError when all are taken."""
+        """The address of `key`: the one it has, else the next free one. Raises CniError: all are taken, no space."""
         if (held := self.find(key)) is not None:
             return held
-        draft = self._folder / f".{os.getpid()}-{next(_serial)}"
-        draft.write_text(key)
-        try:
+        with self._draft(key) as draft:
             for address in self._candidates():
                 try:
                     os.link(draft, self._folder / str(address))
@@ -42,15 +42,15 @@ class Ipam:
                 self._known[key] = address
                 self._remember(address)
                 return address
-        finally:
-            draft.unlink()
         raise CniError(f"no address left in {self._cidr}: {len(self.leases())} are leased")
 
     def claim(self, key: str, address: IPv4Address) -> None:
-        """Give `key` this very address, whoever had it: a pod that comes back from a snapshot."""
-        draft = self._folder / f".{os.getpid()}-{next(_serial)}"
-        draft.write_text(key)
-        draft.replace(self._folder / str(address))
+        """Give `key` this very address (and no other), whoever had it: a pod that comes back from a snapshot."""
+        with self._draft(key) as draft:
+            draft.replace(self._folder / str(address))
+        for other, owner in self.leases().items():
+            if owner == key and other != address:
+                (self._folder / str(other)).unlink(missing_ok=True)
         self._known[key] = address
 
     def release(self, key: str) -> IPv4Address | None:
@@ -97,6 +97,17 @@ class Ipam:
         return (IPv4Address(first + (start + step) % count) for step in range(count))
 
     def _remember(self, address: IPv4Address) -> None:
+        with contextlib.suppress(CniError), self._draft(str(address)) as draft:  # a hint, where there is space for it
+            draft.replace(self._folder / _LAST)
+
+    @contextmanager
+    def _draft(self, text: str) -> Iterator[Path]:
+        """A finished file without its name. What is still there of it afterwards goes. Raises CniError: a full disk."""
         draft = self._folder / f".{os.getpid()}-{next(_serial)}"
-        draft.write_text(str(address))
-        draft.replace(self._folder / _LAST)
+        try:
+            draft.write_text(text)
+            yield draft
+        except OSError as error:
+            raise CniError(f"no address can be leased: {self._folder}: {error.strerror}") from error
+        finally:
+            draft.unlink(missing_ok=True)

@@ -74,7 +74,8 @@ class Cni:
         return self._ipams[name]
 
     async def add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort] = ()) -> PodAddress:
-        """Wire a pod up; the same key gets the same address again. Undone as a whole if it fails. Raises CniError.
+        """Wire a pod up; the same key gets the same address again, and what stands is left alone: its packets pass on.
+        Undone as a whole if it fails. Raises CniError.
 
         `ports` of the node lead to the pod from then on; none given: those of the ADD before.
         """
@@ -95,10 +96,12 @@ class Cni:
 
     def _add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort]) -> PodAddress:
         leases = self.ipam(node)
+        again = leases.find(key) is not None
         result = self._result(node, leases.reserve(key))
         try:
             with _pod_fd(pod) as fd:
-                _wire(result, fd, node.fd)
+                if not again or _wrong(result, fd, node.fd):
+                    _wire(result, fd, node.fd)
             if ports := ports or self._ports.get(key, ()):
                 self._ports[key] = ports
                 ensure_host_ports(result.ip, result.subnet, key, ports)
@@ -113,11 +116,8 @@ class Cni:
             raise CniError(f"CHECK {key}: no address is leased to it")
         result = self._result(node, address)
         try:
-            with _pod_fd(pod) as fd, Socket() as here, inside(fd, node.fd, Socket) as there:
-                wrong = [
-                    *_missing(node_side(result), here, "node"),
-                    *_missing(pod_side(result), there, "pod"),
-                ]
+            with _pod_fd(pod) as fd:
+                wrong = _wrong(result, fd, node.fd)
             if (ports := self._ports.get(key)) and not has_host_ports(result.ip, result.subnet, key, ports):
                 wrong.append(f"node: no rules for hostPort {', '.join(str(p.host_port) for p in ports)}")
         except OSError as error:
@@ -128,15 +128,15 @@ class Cni:
 
     def _delete(self, node: Netns, key: str) -> None:
         leases = self.ipam(node)
+        if nftnl.exists("nat", chain_of(key)):  # by key: the lease may have been claimed by another pod
+            remove_host_ports(key)
+        self._ports.pop(key, None)
         if (address := leases.find(key)) is None:
             return
         port = host_ifname(str(address))
         with Socket() as sock:
             neighbour = Neighbour(str(address), mac_of(address), NODE_BRIDGE)
             sock.burst([requests.del_link(port), requests.del_neighbour(neighbour, BRIDGE_INDEX)])
-        if nftnl.exists("nat", chain_of(key)):
-            remove_host_ports(key)
-        self._ports.pop(key, None)
         leases.release(key)
 
     def _result(self, node: Netns, ip: IPv4Address) -> PodAddress:
@@ -215,6 +215,12 @@ def _prepare() -> Socket:
     sysctl.ensure(NO_IPV6, optional=True)
     sysctl.ensure(POD_SYSCTLS)
     return Socket()
+
+
+def _wrong(pod: PodAddress, pod_fd: int, node_fd: int) -> list[str]:
+    """What both ends of the wire lack, in words."""
+    with Socket() as here, inside(pod_fd, node_fd, Socket) as there:
+        return [*_missing(node_side(pod), here, "node"), *_missing(pod_side(pod), there, "pod")]
 
 
 def _missing(wanted: Wanted, sock: Socket, where: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from lightkube.resources.core_v1 import Pod
@@ -14,7 +14,7 @@ from lightkube.resources.core_v1 import Pod
 from ..api.errors import StatusError, is_not_found
 from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
-from .common import Object, controller_of, matches, random_suffix, ref
+from .common import Object, controller_of, random_suffix, ref
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]  # namespace, name
@@ -97,18 +97,3 @@ def delete_pod(client: Client, events: EventRecorder, owner: Object, pod: Pod, w
             return
         raise
     events.normal(owner, "SuccessfulDelete", words.format(pod.metadata.name))
-
-
-def adopt(client: Client, kind: type[Any], owner: Object, selector: Any, candidates: Iterable[Any]) -> None:
-    """Put our name on matching objects that have no controller yet."""
-    for obj in candidates:
-        meta = obj.metadata
-        if controller_of(obj) is None and not meta.deletionTimestamp and matches(selector, meta.labels):
-            owners = [o.to_dict() for o in meta.ownerReferences or ()]
-            client.patch(kind, meta.name, {"metadata": {"ownerReferences": [*owners, ref(owner)]}}, meta.namespace)
-
-
-def release(client: Client, kind: type[Any], owner: Object, obj: Any) -> None:
-    """Take our name off an object that no longer matches (a pod relabelled to be debugged)."""
-    owners = [o.to_dict() for o in obj.metadata.ownerReferences or () if o.uid != owner.metadata.uid]
-    client.patch(kind, obj.metadata.name, {"metadata": {"ownerReferences": owners or None}}, obj.metadata.namespace)

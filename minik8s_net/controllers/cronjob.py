@@ -21,6 +21,7 @@ from .common import condition, epoch, ref
 from .cron import Schedule
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+BY_HAND = "cronjob.kubernetes.io/instantiate"  # `kubectl create job --from=cronjob/…`
 KEEP_SUCCESSFUL, KEEP_FAILED = 3, 1
 
 
@@ -81,7 +82,7 @@ class CronJobController:
         return due if self._start(cron, due) else None
 
     def _start(self, cron: Any, due: datetime) -> bool:
-        active = [j for j in self._jobs.of(cron) if _end(j) is None]
+        active = _active(self._jobs.of(cron))
         if active and cron.spec.concurrencyPolicy == "Forbid":
             text = "Not starting job because prior execution is running and concurrency policy is Forbid"
             self.events.normal(cron, "JobAlreadyActive", text)
@@ -130,7 +131,7 @@ class CronJobController:
     def _write_status(self, cron: Any, started: datetime | None) -> None:
         jobs = self._jobs.of(cron)
         ends = [epoch(j.status.completionTime) for j in jobs if j.status and j.status.completionTime]
-        status: Json = {"active": [_reference(j) for j in jobs if _end(j) is None] or None}
+        status: Json = {"active": [_reference(j) for j in _active(jobs)] or None}
         if started is not None:
             status["lastScheduleTime"] = timestamp(started.timestamp())
         last = epoch(cron.status.lastSuccessfulTime if cron.status else None)
@@ -169,6 +170,11 @@ def _end(job: Any) -> Any:
         if found is not None and found.status == "True":
             return found
     return None
+
+
+def _active(jobs: list[Any]) -> list[Any]:
+    """Those that go on. One that somebody started by hand is no run of the schedule: it holds up none."""
+    return [j for j in jobs if _end(j) is None and BY_HAND not in (j.metadata.annotations or {})]
 
 
 def _reference(job: Any) -> Json:

@@ -8,28 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lightkube.models.core_v1 import PodTemplateSpec
 from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.core_v1 import Node, Pod
 
 from ..reconcile import Reconciler
 from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
-from .children import Children, Key, create_pod, delete_pod, pod_from
-from .common import Object, is_available, is_finished, is_ready, tolerates
-from .predicates import fits_selector
+from .children import Key, create_pod, delete_pod, pod_from
+from .claims import Claims
+from .common import Object, is_available, is_ready
+from .daemonset_plan import HASH, TOLERATED, counts, places, plan, version_of
 from .revisions import Revisions
-from .rollout import bounds
-
-HASH = "controller-revision-hash"
-_TOLERATED = (
-    ("not-ready", "NoExecute"),
-    ("unreachable", "NoExecute"),
-    ("disk-pressure", "NoSchedule"),
-    ("memory-pressure", "NoSchedule"),
-    ("pid-pressure", "NoSchedule"),
-    ("unschedulable", "NoSchedule"),
-)
 
 
 class DaemonSetController:
@@ -39,8 +28,8 @@ class DaemonSetController:
         self.client = client
         self.events = EventRecorder(client, "daemonset-controller")
         self._loop: Reconciler[Key] = Reconciler("daemonset", self._reconcile)
-        self._pods = Children(client, Pod, "DaemonSet", self._loop.mark)
-        self._revisions = Revisions(client, "DaemonSet", HASH, lambda key: None)
+        self._pods = Claims(client, Pod, DaemonSet, self._loop.mark)
+        self._revisions = Revisions(client, DaemonSet, HASH, lambda key: None)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,79 +64,31 @@ class DaemonSetController:
             return
         if found.metadata.deletionTimestamp is not None:
             return
+        self._pods.claim(found)
         revision = self._revisions.present(found)
         version = revision.metadata.labels[HASH]
-        self._place(found, version)
+        self._step(found, version)
         self._write_status(found, version)
-        used = {revision.metadata.name, *(f"{key[1]}-{_version(p)}" for p in self._pods.of(found))}
+        used = {revision.metadata.name, *(f"{key[1]}-{version_of(p)}" for p in self._pods.of(found))}
         self._revisions.forget(found, used)
 
-    def _place(self, found: Any, version: str) -> None:
-        nodes = self.client.list(Node)
-        by_node: dict[str, list[Pod]] = {}
-        for pod in self._pods.of(found):
-            by_node.setdefault(_node_of(pod), []).append(pod)
-        for node in nodes:
-            name = (node.metadata.name if node.metadata else "") or ""
-            here = by_node.pop(name, [])
-            stays = belongs(found, node)
-            for pod in here if not stays else [*here[1:], *(p for p in here[:1] if is_finished(p))]:
-                self._delete(found, pod)
-            if stays and not here:
-                create_pod(self.client, self.events, found, daemon_pod(found, name, version))
-        for pod in (p for pods in by_node.values() for p in pods):
-            self._delete(found, pod)  # its node is gone
-        if not found.spec.updateStrategy or found.spec.updateStrategy.type != "OnDelete":
-            self._update(found, version, len(nodes))
-
-    def _update(self, found: Any, version: str, total: int) -> None:
-        """Replace pods of older templates, at most maxUnavailable (1) missing at a time."""
-        pods = self._pods.of(found)
-        old = [p for p in pods if _version(p) != version]
-        rolling = found.spec.updateStrategy.rollingUpdate if found.spec.updateStrategy else None
-        _, most = bounds(0, rolling.maxUnavailable if rolling and rolling.maxUnavailable is not None else 1, total)
-        missing = sum(1 for p in pods if not is_ready(p) or (p.metadata and p.metadata.deletionTimestamp))
-        for pod in sorted(old, key=is_ready):
-            if not is_ready(pod):
-                self._delete(found, pod)
-            elif missing < most:
-                self._delete(found, pod)
-                missing += 1
-
-    def _delete(self, found: Any, pod: Pod) -> None:
-        if pod.metadata and pod.metadata.deletionTimestamp is None:
-            delete_pod(self.client, self.events, found, pod)
+    def _step(self, found: Any, version: str) -> None:
+        where, homeless = places(found, self.client.list(Node), self._pods.of(found))
+        todo = plan(found, where, version)
+        for name in todo.create:
+            create_pod(self.client, self.events, found, daemon_pod(found, name, version))
+        for pod in (*todo.delete, *homeless):
+            if pod.metadata and pod.metadata.deletionTimestamp is None:
+                delete_pod(self.client, self.events, found, pod)
 
     def _write_status(self, found: Any, version: str) -> None:
-        nodes = {(n.metadata.name if n.metadata else ""): belongs(found, n) for n in self.client.list(Node)}
-        pods = [p for p in self._pods.of(found) if nodes.get(_node_of(p))]
-        wanted = sum(nodes.values())
-        available = sum(is_available(p, found.spec.minReadySeconds or 0) for p in pods)
-        current = sum(_version(p) == version for p in pods)
-        status: Json = {
-            "currentNumberScheduled": len(pods),
-            "desiredNumberScheduled": wanted,
-            "numberMisscheduled": len(self._pods.of(found)) - len(pods),
-            "numberReady": sum(is_ready(p) for p in pods),
-            "updatedNumberScheduled": current or None,
-            "numberAvailable": available or None,
-            "numberUnavailable": max(0, wanted - available) or None,
-            "observedGeneration": found.metadata.generation,
-        }
+        pods, minimum = self._pods.of(found), found.spec.minReadySeconds or 0
+        if any(is_ready(p) and not is_available(p, minimum) for p in pods):
+            self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
+        where, _ = places(found, self.client.list(Node), pods)
+        status: Json = {"observedGeneration": found.metadata.generation, **counts(found, where, version)}
         name, namespace = found.metadata.name, found.metadata.namespace
         self.client.patch(DaemonSet, name, {"status": status}, namespace, subresource="status")
-
-
-def belongs(found: Any, node: Node) -> bool:
-    """Would a pod of the template run there? Cordons don't count, other taints must be tolerated."""
-    template: PodTemplateSpec = found.spec.template
-    pod = Pod(metadata=template.metadata, spec=template.spec)
-    tolerations = list((template.spec.tolerations if template.spec else None) or ())
-    for taint in (node.spec.taints if node.spec else None) or ():
-        ours = any(taint.key == f"node.kubernetes.io/{key}" for key, _ in _TOLERATED)
-        if taint.effect in ("NoSchedule", "NoExecute") and not ours and not tolerates(tolerations, taint):
-            return False
-    return fits_selector(pod, node)
 
 
 def daemon_pod(found: Object, node: str, version: str) -> Json:
@@ -159,28 +100,9 @@ def daemon_pod(found: Object, node: str, version: str) -> Json:
     affinity = {**(spec.get("affinity") or {})}
     own = {**(affinity.get("nodeAffinity") or {}), "requiredDuringSchedulingIgnoredDuringExecution": required}
     spec["affinity"] = {**affinity, "nodeAffinity": own}
-    extra = [{"key": f"node.kubernetes.io/{k}", "operator": "Exists", "effect": e} for k, e in _TOLERATED]
+    extra = [{"key": f"node.kubernetes.io/{k}", "operator": "Exists", "effect": e} for k, e in TOLERATED]
     spec["tolerations"] = [*(spec.get("tolerations") or ()), *extra]
     return {**tree, "spec": spec}
-
-
-def _node_of(pod: Pod) -> str:
-    """The node a daemon pod is for, also before it is bound."""
-    assert pod.spec
-    if pod.spec.nodeName:
-        return pod.spec.nodeName
-    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
-    for term in required.nodeSelectorTerms if required else ():
-        for field in term.matchFields or ():
-            if field.values:
-                return field.values[0]
-    return ""
-
-
-def _version(pod: Pod) -> str:
-    labels: dict[str, str] = (pod.metadata.labels if pod.metadata else None) or {}
-    return labels.get(HASH, "")
 
 
 def _labels(node: Node) -> dict[str, str]:

@@ -11,9 +11,10 @@ from lightkube.resources.apps_v1 import Deployment, ReplicaSet
 
 from ..api.errors import StatusError
 from ..reconcile import Reconciler
-from ..store.client import Change, Client
+from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
-from .children import Children, Key, adopt
+from .children import Key
+from .claims import Claims
 from .common import ref
 from .deployment_facts import (
     DESIRED,
@@ -40,7 +41,7 @@ class DeploymentController:
         self.client = client
         self.events = EventRecorder(client, "deployment-controller")
         self._loop: Reconciler[Key] = Reconciler("deployment", self._reconcile)
-        self._sets = Children(client, ReplicaSet, "Deployment", self._loop.mark)
+        self._sets = Claims(client, ReplicaSet, Deployment, self._loop.mark)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -60,9 +61,7 @@ class DeploymentController:
         if found is None:
             return
         if found.metadata.deletionTimestamp is None:
-            labels = found.spec.selector.matchLabels or {}
-            candidates = self.client.list(ReplicaSet, key[0], labels)
-            adopt(self.client, ReplicaSet, found, found.spec.selector, candidates)
+            self._sets.claim(found)
             new = self._current(found)
             if new is None and not found.spec.paused:
                 new = self._create(found)
@@ -112,13 +111,19 @@ class DeploymentController:
             raise
 
     def _revise(self, found: Any, new: Any) -> None:
-        """The newest template has the highest revision, also when it is an old one come back (rollout undo)."""
+        """The newest template has the highest revision, also when it is an old one come back (rollout undo).
+
+        What says when its pods are available is no part of the template: a change of it reaches the ReplicaSet here.
+        """
         others = [revision(s) for s in self._sets.of(found) if s.metadata.uid != new.metadata.uid]
         number = max([revision(new), *(r + 1 for r in others), 1])
         copied = {k: v for k, v in (found.metadata.annotations or {}).items() if k not in NOT_COPIED}
         annotations = {**copied, REVISION: str(number)}
         namespace = found.metadata.namespace
-        self.client.patch(ReplicaSet, new.metadata.name, {"metadata": {"annotations": annotations}}, namespace)
+        patch: Json = {"metadata": {"annotations": annotations}}
+        if (new.spec.minReadySeconds or 0) != (found.spec.minReadySeconds or 0):
+            patch["spec"] = {"minReadySeconds": found.spec.minReadySeconds or 0}
+        self.client.patch(ReplicaSet, new.metadata.name, patch, namespace)
         own = {"metadata": {"annotations": {REVISION: str(number)}}}
         self.client.patch(Deployment, found.metadata.name, own, namespace)
 

@@ -96,6 +96,10 @@ class DisruptionController:
             owner, meta = controller_of(pod), pod.metadata
             kind: Any = _SCALED.get(owner.kind) if owner else None
             found: Any = self.client.find(kind, owner.name, meta.namespace) if kind and owner and meta else None
+            above = controller_of(found) if found is not None else None
+            if found is not None and above is not None and above.kind == "Deployment":
+                # in a rollout its ReplicaSets want more together than the Deployment does
+                found = self.client.find(Deployment, above.name, found.metadata.namespace) or found
             if found is not None:
                 owners[found.metadata.uid] = 1 if found.spec.replicas is None else int(found.spec.replicas)
         return sum(owners.values())

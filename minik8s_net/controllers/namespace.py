@@ -7,14 +7,15 @@ https://kubernetes.io/docs/tasks/administer-cluster/namespaces/#deleting-a-names
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
-from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod, ServiceAccount
+from lightkube.resources.core_v1 import ConfigMap, Namespace, ServiceAccount
 
 from ..api.errors import StatusError, is_not_found
 from ..api.kinds import all_kinds
 from ..reconcile import Reconciler
-from ..store.client import Change, Client
+from ..store.client import Change, Client, Json
 from ..store.events import timestamp
 
 ROOT_CA = "kube-root-ca.crt"
@@ -106,19 +107,32 @@ class NamespaceController:
                 raise
 
     def _say_what_remains(self, name: str) -> None:
-        pods = len(self.client.list(Pod, name))
-        if pods:
-            entry = {
-                "type": "NamespaceContentRemaining",
-                "status": "True",
-                "reason": "SomeResourcesRemain",
-                "message": f"Some resources are remaining: pods. has {pods} resource instances",
-            }
-            namespace = self.client.find(Namespace, name)
-            old = (namespace.status.conditions if namespace and namespace.status else None) or ()
-            same = next((c.to_dict() for c in old if c.type == entry["type"]), {})
-            entry["lastTransitionTime"] = same.get("lastTransitionTime") or timestamp()
-            self.client.patch(Namespace, name, {"status": {"conditions": [entry]}}, subresource="status")
+        """Conditions: how many objects of which kinds are left, and which finalizers hold some of them."""
+        kinds: Counter[str] = Counter()
+        finalizers: Counter[str] = Counter()
+        for kind in _contents():
+            for obj in self.client.list(kind, name):
+                kinds[_resource(kind)] += 1
+                finalizers.update((obj.metadata.finalizers if obj.metadata else None) or ())
+        left = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
+        held = ", ".join(f"{entry} in {count} resource instances" for entry, count in sorted(finalizers.items()))
+        namespace = self.client.find(Namespace, name)
+        old = (namespace.status.conditions if namespace and namespace.status else None) or ()
+        known = {c.type: c.to_dict() for c in old}
+        remaining = _condition(
+            "NamespaceContentRemaining", left, "SomeResourcesRemain", "Some resources are remaining: {}",
+            ("ContentRemoved", "All content successfully removed"),
+        )  # fmt: skip
+        holding = _condition(
+            "NamespaceFinalizersRemaining", held, "SomeFinalizersRemain",
+            "Some content in the namespace has finalizers remaining: {}",
+            ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+        )  # fmt: skip
+        for entry in (remaining, holding):
+            same = known.get(entry["type"], {})
+            stays = same.get("status") == entry["status"] and same.get("lastTransitionTime")
+            entry["lastTransitionTime"] = stays or timestamp()
+        self.client.patch(Namespace, name, {"status": {"conditions": [remaining, holding]}}, subresource="status")
 
     def _finalize(self, name: str) -> None:
         namespace = self.client.find(Namespace, name)
@@ -132,6 +146,18 @@ class NamespaceController:
         except StatusError as error:
             if not is_not_found(error):
                 raise
+
+
+def _condition(kind: str, what: str, reason: str, message: str, none: tuple[str, str]) -> Json:
+    if what:
+        return {"type": kind, "status": "True", "reason": reason, "message": message.format(what)}
+    return {"type": kind, "status": "False", "reason": none[0], "message": none[1]}
+
+
+def _resource(kind: Any) -> str:
+    """`pods.`, `deployments.apps`."""
+    info = kind._api_info
+    return f"{info.plural}.{info.resource.group}"
 
 
 def _contents() -> list[Any]:

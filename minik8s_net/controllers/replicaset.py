@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightkube.models.meta_v1 import LabelSelector
 from lightkube.resources.apps_v1 import ReplicaSet
 from lightkube.resources.core_v1 import Pod, ReplicationController
 
 from ..reconcile import Reconciler
 from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
-from .children import Children, Key, adopt, create_pod, delete_pod, pod_from, release
-from .common import controller_of, epoch, is_active, is_available, is_ready, matches, phase
+from .children import Key, create_pod, delete_pod, pod_from
+from .claims import Claims
+from .common import epoch, is_active, is_available, is_ready, phase
 
 BURST = 500  # pods created or deleted in one round
 
@@ -28,16 +28,11 @@ class ReplicaSetController:
         name = "replicaset-controller" if kind is ReplicaSet else "replication-controller"
         self.events = EventRecorder(client, name)
         self._loop: Reconciler[Key] = Reconciler(name, self._reconcile)
-        self._pods = Children(client, Pod, kind.__name__, self._loop.mark)
-        self._strays: set[Key] = set()  # sets for which there may be a pod to adopt or to let go
+        self._pods = Claims(client, Pod, kind, self._loop.mark)
 
     async def run(self) -> None:
         """Until cancelled."""
-        ends = [
-            self._pods.watch(),
-            self.client.watch(self.kind, self._on_set),
-            self.client.watch(Pod, self._on_pod),
-        ]
+        ends = [self._pods.watch(), self.client.watch(self.kind, self._on_set)]
         try:
             await self._loop.run()
         finally:
@@ -45,53 +40,17 @@ class ReplicaSetController:
                 end()
 
     def _on_set(self, change: Change[Any]) -> None:
-        key = (change.new.metadata.namespace, change.new.metadata.name)
-        if change.type == "DELETED":
-            self._strays.discard(key)
-            return
-        if change.old is None or change.old.spec.selector != change.new.spec.selector:
-            self._strays.add(key)
-        self._loop.mark(key)
-
-    def _on_pod(self, change: Change[Pod]) -> None:
-        """A pod without controller may be one of ours, a relabelled one no longer."""
-        meta, old = change.new.metadata, change.old.metadata if change.old else None
-        if change.type == "DELETED" or meta is None:
-            return
-        if old is not None and old.labels == meta.labels and old.ownerReferences == meta.ownerReferences:
-            return
-        owner = controller_of(change.new)
-        if owner is not None:
-            if old is not None and owner.kind == self.kind.__name__:
-                self._stray((meta.namespace or "", owner.name))
-            return
-        for found in self.client.list(self.kind, meta.namespace):
-            if matches(_selector(found), meta.labels):
-                self._stray((meta.namespace or "", found.metadata.name))
-
-    def _stray(self, key: Key) -> None:
-        self._strays.add(key)
-        self._loop.mark(key)
+        if change.type != "DELETED":
+            self._loop.mark((change.new.metadata.namespace, change.new.metadata.name))
 
     async def _reconcile(self, key: Key) -> None:
         found = self.client.find(self.kind, key[1], key[0])
         if found is None:
             return
-        alive = found.metadata.deletionTimestamp is None
-        if alive and key in self._strays:
-            self._adopt_and_release(found, key)
-            self._strays.discard(key)
-        if alive:
+        if found.metadata.deletionTimestamp is None:
+            self._pods.claim(found)
             self._scale(found, [p for p in self._pods.of(found) if is_active(p)])
         self._write_status(found, [p for p in self._pods.of(found) if is_active(p)])
-
-    def _adopt_and_release(self, found: Any, key: Key) -> None:
-        """Looks at every pod of the namespace: only when one of them calls for it."""
-        selector = _selector(found)
-        adopt(self.client, Pod, found, selector, self.client.list(Pod, key[0], selector.matchLabels or {}))
-        for pod in self._pods.of(found):
-            if not matches(selector, pod.metadata.labels):
-                release(self.client, Pod, found, pod)
 
     def _scale(self, found: Any, active: list[Pod]) -> None:
         wanted = _replicas(found)
@@ -137,11 +96,6 @@ def rank(pod: Pod) -> tuple[Any, ...]:
 
 def _replicas(found: Any) -> int:
     return 1 if found.spec.replicas is None else int(found.spec.replicas)
-
-
-def _selector(found: Any) -> LabelSelector:
-    selector = found.spec.selector
-    return LabelSelector(matchLabels=selector) if isinstance(selector, dict) else selector
 
 
 def replication_controllers(client: Client) -> ReplicaSetController:

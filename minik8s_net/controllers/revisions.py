@@ -14,8 +14,9 @@ from lightkube.resources.apps_v1 import ControllerRevision
 
 from ..api.errors import StatusError, is_not_found
 from ..store.client import Client, Json
-from .children import Children, Key
-from .common import ref
+from .children import Key
+from .claims import Claims, take
+from .common import controller_of, ref
 from .rollout import template_hash
 
 NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", "deprecated.daemonset.template.generation"}
@@ -24,9 +25,11 @@ NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", "deprecated.da
 class Revisions:
     """The revisions of all owners of one kind. `hash_label` carries a revision's hash."""
 
-    def __init__(self, client: Client, owner_kind: str, hash_label: str, mark: Callable[[Key], None]) -> None:
-        self.client, self.hash_label = client, hash_label
-        self._children = Children(client, ControllerRevision, owner_kind, mark)
+    def __init__(self, client: Client, owners: type[Any], hash_label: str, mark: Callable[[Key], None]) -> None:
+        self.client, self.hash_label, self.owners = client, hash_label, owners
+        # the label tells a DaemonSet's revisions from those of a StatefulSet with the same selector
+        ours: Callable[[Any, Any], bool] = lambda owner, revision: hash_label in (revision.metadata.labels or {})  # noqa: E731
+        self._children = Claims(client, ControllerRevision, owners, mark, ours)
 
     def watch(self) -> Callable[[], None]:
         """Follow the revisions; a change marks their owner."""
@@ -41,7 +44,8 @@ class Revisions:
         return next((r for r in self.of(owner) if r.metadata.name == name), None)
 
     def present(self, owner: Any) -> Any:
-        """The revision of the owner's template, made or numbered anew where that is needed."""
+        """The revision of the owner's template, made or numbered anew where that is needed; orphans are adopted."""
+        self._children.claim(owner)
         known, data = self.of(owner), patch_of(owner)
         newest = known[-1].revision if known else 0
         same = next((r for r in reversed(known) if r.data == data), None)
@@ -64,7 +68,28 @@ class Revisions:
                     raise
 
     def _create(self, owner: Any, data: Json, number: int) -> Any:
+        """A revision under a name made of its template's hash.
+
+        Where that name is taken: by the same template, left behind by an owner of our name, it becomes ours; by
+        another one, the collision is counted in the owner's status, and the count makes another hash.
+        """
         collisions = (owner.status and owner.status.collisionCount) or 0
+        while True:
+            tree = self._tree(owner, data, number, collisions)
+            try:
+                return self.client.create(ControllerRevision, tree)
+            except StatusError as error:
+                there: Any = self.client.find(ControllerRevision, tree["metadata"]["name"], owner.metadata.namespace)
+                if error.reason != "AlreadyExists" or there is None:
+                    raise
+            if there.data == data and self._is_left_to(owner, there):
+                take(self.client, ControllerRevision, owner, there)
+                return self.present(owner)
+            collisions += 1
+            patch = {"status": {"collisionCount": collisions}}
+            self.client.patch(self.owners, owner.metadata.name, patch, owner.metadata.namespace, subresource="status")
+
+    def _tree(self, owner: Any, data: Json, number: int, collisions: int) -> Json:
         template = owner.spec.template.to_dict()
         digest = template_hash({"template": template, **({"collisions": collisions} if collisions else {})})
         labels = {**((template.get("metadata") or {}).get("labels") or {}), self.hash_label: digest}
@@ -72,7 +97,12 @@ class Revisions:
         meta: Json = {"name": f"{owner.metadata.name}-{digest}", "namespace": owner.metadata.namespace}
         meta |= {"labels": labels, "ownerReferences": [ref(owner)], **({"annotations": notes} if notes else {})}
         tree = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta}
-        return self.client.create(ControllerRevision, {**tree, "data": data, "revision": number})
+        return {**tree, "data": data, "revision": number}
+
+    def _is_left_to(self, owner: Any, revision: Any) -> bool:
+        """An orphan's, or of one that had our name (it is gone: two cannot have the same)."""
+        before = controller_of(revision)
+        return before is None or (before.kind == self.owners.__name__ and before.name == owner.metadata.name)
 
 
 def patch_of(owner: Any) -> Json:

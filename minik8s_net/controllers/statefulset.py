@@ -5,7 +5,6 @@ https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from lightkube.resources.apps_v1 import StatefulSet
@@ -14,11 +13,12 @@ from lightkube.resources.core_v1 import Pod
 from ..reconcile import Reconciler
 from ..store.client import Change, Client, Json
 from ..store.events import EventRecorder
-from .children import Children, Key, create_pod, delete_pod, pod_from
-from .common import is_available, is_finished, is_ready
+from .children import Key, create_pod, delete_pod, pod_from
+from .claims import Claims
+from .common import is_available, is_ready
 from .revisions import Revisions, template_of
+from .statefulset_plan import HASH, counts, has_its_name, keeps_revision, plan, revision_of
 
-HASH = "controller-revision-hash"
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 
 
@@ -29,8 +29,8 @@ class StatefulSetController:
         self.client = client
         self.events = EventRecorder(client, "statefulset-controller")
         self._loop: Reconciler[Key] = Reconciler("statefulset", self._reconcile)
-        self._pods = Children(client, Pod, "StatefulSet", self._loop.mark)
-        self._revisions = Revisions(client, "StatefulSet", "controller.kubernetes.io/hash", lambda key: None)
+        self._pods = Claims(client, Pod, StatefulSet, self._loop.mark, has_its_name)
+        self._revisions = Revisions(client, StatefulSet, "controller.kubernetes.io/hash", lambda key: None)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,102 +51,41 @@ class StatefulSetController:
             return
         if found.metadata.deletionTimestamp is not None:
             return
+        self._pods.claim(found)
         revision = self._revisions.present(found)
         version = revision.metadata.name
         self._step(found, revision)
         self._write_status(found, version)
         current = (found.status.currentRevision if found.status else None) or version
-        self._revisions.forget(found, {version, current, *(_version(p) for p in self._pods.of(found))})
+        self._revisions.forget(found, {version, current, *(revision_of(p) for p in self._pods.of(found))})
 
     def _step(self, found: Any, revision: Any) -> None:
-        """One step: create or delete what the order allows, else replace one pod of an older template."""
-        wanted = 1 if found.spec.replicas is None else int(found.spec.replicas)
-        first = _first(found)
-        parallel = found.spec.podManagementPolicy == "Parallel"
-        pods = {ordinal(p): p for p in self._pods.of(found)}
-        healthy = True
-        for index in range(first, first + wanted):
-            pod = pods.pop(index, None)
-            if pod is not None and is_finished(pod):
-                self._delete(found, pod)
-            if pod is None:
-                tree = ordered_pod(found, index, self._revision_for(found, index, revision))
-                words = f"create Pod {{0}} in StatefulSet {found.metadata.name} successful"
-                create_pod(self.client, self.events, found, tree, words)
-            if pod is None or not self._steady(found, pod):
-                healthy = False
-                if not parallel:
-                    return
-        for index in sorted(pods, reverse=True):  # too many: from the last
-            self._delete(found, pods[index])
-            if not parallel:
-                return
-        if healthy:
-            self._update(found, revision.metadata.name)
+        todo = plan(found, self._pods.of(found), revision.metadata.name)
+        for index in todo.create:
+            tree = ordered_pod(found, index, self._revision_for(found, index, revision))
+            words = f"create Pod {{0}} in StatefulSet {found.metadata.name} successful"
+            create_pod(self.client, self.events, found, tree, words)
+        for pod in todo.delete:
+            if pod.metadata and pod.metadata.deletionTimestamp is None:
+                words = f"delete Pod {{0}} in StatefulSet {found.metadata.name} successful"
+                delete_pod(self.client, self.events, found, pod, words)
 
     def _revision_for(self, found: Any, index: int, newest: Any) -> Any:
-        """Pods below the partition stay at the revision before the update, also when they are made anew."""
         current = found.status.currentRevision if found.status else None
-        if index < _first(found) + _partition(found) and current:
+        if keeps_revision(found, index) and current:
             return self._revisions.named(found, current) or newest
         return newest
 
-    def _steady(self, found: Any, pod: Pod) -> bool:
-        assert pod.metadata
-        minimum = found.spec.minReadySeconds or 0
-        if minimum and is_ready(pod) and not is_available(pod, minimum):
-            self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
-        return is_available(pod, minimum) and pod.metadata.deletionTimestamp is None
-
-    def _update(self, found: Any, version: str) -> None:
-        strategy = found.spec.updateStrategy
-        if strategy and strategy.type == "OnDelete":
-            return
-        lowest = _first(found) + _partition(found)
-        for pod in sorted(self._pods.of(found), key=ordinal, reverse=True):
-            if ordinal(pod) >= lowest and _version(pod) != version:
-                self._delete(found, pod)
-                return
-
-    def _delete(self, found: Any, pod: Pod) -> None:
-        if pod.metadata and pod.metadata.deletionTimestamp is None:
-            words = f"delete Pod {{0}} in StatefulSet {found.metadata.name} successful"
-            delete_pod(self.client, self.events, found, pod, words)
-
     def _write_status(self, found: Any, version: str) -> None:
-        pods = self._pods.of(found)
-        updated = sum(_version(p) == version for p in pods)
-        wanted = 1 if found.spec.replicas is None else int(found.spec.replicas)
+        pods, minimum = self._pods.of(found), found.spec.minReadySeconds or 0
+        if any(is_ready(p) and not is_available(p, minimum) for p in pods):
+            self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
         old = (found.status.currentRevision if found.status else None) or version
-        current = version if updated == len(pods) and updated >= wanted else old
-        status: Json = {
-            "observedGeneration": found.metadata.generation,
-            "replicas": len(pods),
-            "readyReplicas": sum(map(is_ready, pods)) or None,
-            "availableReplicas": sum(is_available(p, found.spec.minReadySeconds or 0) for p in pods),
-            "updatedReplicas": updated or None,
-            "currentReplicas": sum(_version(p) == current for p in pods) or None,
-            "currentRevision": current,
-            "updateRevision": version,
-            "collisionCount": 0,
-        }
+        status: Json = {"observedGeneration": found.metadata.generation, **counts(found, pods, old, version)}
         name, namespace = found.metadata.name, found.metadata.namespace
+        now: Any = self.client.find(StatefulSet, name, namespace)  # a collision may have been counted meanwhile
+        status["collisionCount"] = (now and now.status and now.status.collisionCount) or 0
         self.client.patch(StatefulSet, name, {"status": status}, namespace, subresource="status")
-
-
-def ordinal(pod: Pod) -> int:
-    """2 for the pod `db-2`."""
-    match = re.search(r"-([0-9]+)$", (pod.metadata.name if pod.metadata else "") or "")
-    return int(match[1]) if match else -1
-
-
-def _first(found: Any) -> int:
-    return int((found.spec.ordinals.start if found.spec.ordinals else 0) or 0)
-
-
-def _partition(found: Any) -> int:
-    strategy = found.spec.updateStrategy
-    return int((strategy.rollingUpdate.partition if strategy and strategy.rollingUpdate else 0) or 0)
 
 
 def ordered_pod(found: Any, index: int, revision: Any) -> Json:
@@ -161,8 +100,3 @@ def ordered_pod(found: Any, index: int, revision: Any) -> Json:
         mine = [{"name": c, "persistentVolumeClaim": {"claimName": f"{c}-{name}"}} for c in claims]
         spec["volumes"] = [*own, *mine]
     return {**tree, "spec": spec}
-
-
-def _version(pod: Pod) -> str:
-    labels: dict[str, str] = (pod.metadata.labels if pod.metadata else None) or {}
-    return labels.get(HASH, "")

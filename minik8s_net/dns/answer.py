@@ -96,6 +96,12 @@ class Answer:
     recursive: bool = False
     ask: tuple[Forward, str] | None = None
 
+    def capped(self, ttl: int) -> Answer:
+        """No record with a longer TTL (CoreDNS' cache)."""
+        for part in (self.answer, self.authority, self.additional):
+            part[:] = [rr if rr.ttl <= ttl else rr._replace(ttl=ttl) for rr in part]
+        return self
+
 
 def respond(sources: Sequence[Source], name: str, qtype: str) -> Answer:
     """The answer to one question of class IN. `name` as in wire.Query, `qtype` as "A", "SRV", "ANY" …"""

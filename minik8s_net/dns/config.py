@@ -5,8 +5,9 @@
                    hosts [PATH [ZONE…]] { ADDRESS NAME…; ttl N; fallthrough [ZONE…] }
                    file PATH ZONE…       PATH's last part is a key of the same ConfigMap
                    forward ZONE ADDRESS… { except ZONE…; max_concurrent N }
-                   cache [TTL]           how long, at most, what `forward` was told is kept; ours is always fresh
-                   log  errors  ready  health  prometheus  reload  loop  loadbalance  bind
+                   cache [TTL]           the longest TTL, and so how long what `forward` was told is kept at most
+                   health { lameduck DURATION }
+                   log  errors  ready  prometheus  reload  loop  loadbalance  bind
 
 Directives outside the subset are refused. Of the last line only `log` changes anything: the others are always on, as
 CoreDNS has them by default; what else they are told is in `Config.warnings`, which the server logs. Pure.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 
 from . import plugins
 from .answer import Source, Zone, longest_suffix
-from .corefile import CorefileError, Directive, directives, error, is_number, zones
+from .corefile import CorefileError, Directive, directives, error, is_number, is_other_port, zones
 from .names import Names
 from .plugins import Files, KubernetesPlugin
 from .records import ClusterNames
@@ -40,7 +41,7 @@ SWITCHES = {  # directive -> the arguments that ask for what it does here anyway
 _ALWAYS = {
     "log": "every question of the block is logged",
     "errors": "errors are always logged, one by one",
-    "cache": "only the TTL counts, and only for what another server was asked",
+    "cache": "only the TTL counts",
     "ready": "it is http://POD:8181/ready",
     "health": "it is http://POD:8080/health",
     "prometheus": "it is http://POD:9153/metrics",
@@ -60,6 +61,8 @@ class Block:
     kubernetes: KubernetesPlugin | None = None
     kubernetes_at: int = 0
     log: bool = False
+    cap: int | None = None  # seconds, of any TTL
+    lameduck: float = 0.0  # seconds
     warnings: list[str] = field(default_factory=list)
 
     def serve(self, cluster: ClusterNames, serial: int, *, synced: bool) -> None:
@@ -90,6 +93,11 @@ class Config:
             if zone is not None and (best is None or len(zone) > best[0]):
                 best = len(zone), block
         return best[1] if best else None
+
+    @property
+    def lameduck(self) -> float:
+        """Seconds to answer on after TERM."""
+        return max(block.lameduck for block in self.blocks)
 
     @property
     def kubernetes(self) -> KubernetesPlugin | None:
@@ -123,12 +131,15 @@ def _block(server: Directive, files: Files) -> Block:
     words = [word for arg in (server.name, *server.args) for word in arg.split(",") if word]
     if not words:
         raise error(server.line, "server block without a zone")
+    if elsewhere := next(filter(is_other_port, words), None):
+        raise error(server.line, f"{elsewhere}: only port 53 is listened at here")
     block = Block(zones(words, server.line))
     known = (*PLUGIN_ORDER, *SWITCHES)
     for directive in server.body:
         if directive.name not in known:
             raise error(directive.line, f"Unknown directive '{directive.name}'")
-    keep = min((plugins.kept_for(directive) for directive in server.body if directive.name == "cache"), default=0)
+    block.cap = min((plugins.kept_for(d) for d in server.body if d.name == "cache"), default=None)
+    block.lameduck = max((plugins.lameduck(d) for d in server.body if d.name == "health"), default=0.0)
     for directive in sorted(server.body, key=lambda d: known.index(d.name)):
         if directive.name == "kubernetes":
             if block.kubernetes:
@@ -140,7 +151,7 @@ def _block(server: Directive, files: Files) -> Block:
         elif directive.name == "file":
             block.sources.append(plugins.file(directive, block.zones, files))
         elif directive.name == "forward":
-            block.sources.append(plugins.forward(directive, keep))
+            block.sources.append(plugins.forward(directive, block.cap or 0))
         else:
             block.log |= directive.name == "log"
             block.warnings += _unheeded(directive)
@@ -153,5 +164,6 @@ def _unheeded(directive: Directive) -> list[str]:
     if name == "cache" and any(map(is_number, args[:1])):
         args = args[1:]
     told = [] if args in SWITCHES[name] else [" ".join([name, *args])]
-    told += [" ".join([name, "{", option.name, *option.args, "}"]) for option in directive.body]
+    if name != "health":
+        told += [" ".join([name, "{", option.name, *option.args, "}"]) for option in directive.body]
     return [f"Corefile:{directive.line}: `{words}` has no effect here: {_ALWAYS[name]}" for words in told]

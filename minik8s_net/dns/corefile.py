@@ -83,6 +83,11 @@ def _of_range(text: str, line: int) -> list[str]:
     ]
 
 
+def is_other_port(word: str) -> bool:
+    """Is it `.:5353`, for a port that nobody listens at?"""
+    return re.search(r":(?!53$)[0-9]+$", word) is not None
+
+
 def is_reverse(zone: str) -> bool:
     """Does it hold PTR records of addresses?"""
     return zone in ("in-addr.arpa", "ip6.arpa") or zone.endswith((".in-addr.arpa", ".ip6.arpa"))
@@ -98,6 +103,14 @@ def number(option: Directive, low: int, high: int) -> int:
     if len(option.args) == 1 and is_number(option.args[0]) and low <= int(option.args[0]) <= high:
         return int(option.args[0])
     raise error(option.line, f"{option.name} must be in range [{low}, {high}]: {' '.join(option.args)}")
+
+
+def seconds(text: str) -> float | None:
+    """Go's `5s`, `500ms`, `1m30s`; None for anything else."""
+    if not re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+", text):
+        return None
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
+    return sum(float(number_) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit] for number_, unit in parts)
 
 
 def error(line: int, message: str) -> CorefileError:

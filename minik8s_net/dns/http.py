@@ -48,7 +48,8 @@ class Endpoints:
         if path == "/health":
             return 200, "OK"
         if path == "/ready":
-            return (200, "OK") if self.dns.ready.is_set() else (503, "kubernetes")
+            serving = self.dns.ready.is_set() and not self.dns.leaving
+            return (200, "OK") if serving else (503, "kubernetes")
         if path == "/metrics":
             return 200, self.metrics()
         return 404, "404 page not found\n"

@@ -249,7 +249,8 @@ class Listener:
             return Answer(wire.BADVERS, authoritative=False)
         if block is None or query.qclass != wire.IN:
             return Answer(wire.REFUSED, authoritative=False)
-        return respond(block.sources, query.name, query.type_name)
+        answer = respond(block.sources, query.name, query.type_name)
+        return answer if block.cap is None else answer.capped(block.cap)
 
     async def _ask(self, request: Request, answer: Answer) -> None:
         try:

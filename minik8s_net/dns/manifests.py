@@ -13,7 +13,9 @@ NAMESPACE = "kube-system"
 COREFILE = """\
 .:53 {
     errors
-    health
+    health {
+        lameduck 5s
+    }
     ready
     kubernetes cluster.local in-addr.arpa ip6.arpa {
         pods insecure

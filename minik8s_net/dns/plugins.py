@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from . import wire
 from .answer import Forward, Zone
-from .corefile import CorefileError, Directive, error, is_number, is_reverse, number, zones
+from .corefile import CorefileError, Directive, error, is_number, is_reverse, number, seconds, zones
 from .names import Names, Record
 from .records import address_record, reverse
 from .zonefile import parse_zone  # not lazily: a pod sees no more of the package than what was loaded before it
@@ -164,6 +164,17 @@ def _upstream(directive: Directive, text: str) -> tuple[str, int]:
         return str(ip_address(match[1] or match[2])), port
     except ValueError:
         raise error(directive.line, f'forward: not an IP address or file: "{text}"') from None
+
+
+def lameduck(directive: Directive) -> float:
+    """`health { lameduck DURATION }`: seconds to answer on after TERM, so that whoever still comes is served."""
+    longest = 0.0
+    for option in directive.body:
+        duration = seconds(option.args[0]) if len(option.args) == 1 else None
+        if option.name != "lameduck" or duration is None:
+            raise error(option.line, f"unknown property '{' '.join([option.name, *option.args])}'")
+        longest = max(longest, duration)
+    return longest
 
 
 def kept_for(directive: Directive) -> int:

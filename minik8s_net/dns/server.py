@@ -1,8 +1,9 @@
 """The DNS server process: the API's objects in, answers out.
 
-Before the first sync every name of the cluster is SERVFAIL and /ready says 503; when the API goes away, what was known
-is still answered. The Corefile (ConfigMap kube-system/coredns) is watched too: a good one is taken at once, a bad one
-refused with an error in the log.
+Before the first sync and the first good Corefile every name is SERVFAIL and /ready says 503; when the API goes away,
+what was known is still answered. The Corefile (ConfigMap kube-system/coredns) is watched too: a good one is taken at
+once, a bad one refused with an error in the log; with no ConfigMap any more the last one serves on. After TERM /ready
+says 503, and who still comes is answered for the Corefile's `lameduck` time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from .config import Config
 from .corefile import CorefileError
 from .http import PORTS, Endpoints
 from .listener import Listener
-from .manifests import COREFILE, ROOT_ZONE
 from .records import ClusterNames
 
 Json = dict[str, Any]
@@ -45,7 +45,7 @@ class Dns:
         self.api, self.host, self.port = api, host, 0
         self._wanted_port = port
         self.endpoints = Endpoints(self, http_ports)
-        self.ready = asyncio.Event()
+        self.ready, self.leaving = asyncio.Event(), False
         self.reflectors = {kind: self._reflector(kind, path) for kind, path in KINDS.items()}
         self.configs = Reflector(api, CONFIG_PATH, self._config_changed, query=CONFIG_QUERY)
         self.listener = Listener(config.unread())
@@ -67,9 +67,6 @@ class Dns:
                 self._tasks.create_task(self.configs.run())
                 self._watch(*ALWAYS)
                 await self.endpoints.listen(self.host)
-                await self.configs.synced.wait()
-                if self._wanted is None:  # there is no such ConfigMap, or a bad one
-                    self._take({})
                 while True:
                     await self._news.wait()
                     self._news.clear()
@@ -96,15 +93,20 @@ class Dns:
             self._serve()
 
     def _config_changed(self, obj: Json, deleted: bool) -> None:
-        self._take({} if deleted else obj.get("data") or {})
-
-    def _take(self, data: dict[str, str]) -> None:
+        instead = (
+            "the old one is kept" if self._wanted else "there is none yet: every name is SERVFAIL until it is mended"
+        )
+        data = obj.get("data") or {}
+        if deleted or "Corefile" not in data:
+            what = "ConfigMap kube-system/coredns" if deleted else "its key Corefile"
+            log.error("[ERROR] plugin/reload: %s is gone, %s", what, instead)
+            return
         try:
-            self._wanted = config.parse(data.get("Corefile", COREFILE), {"db.root": ROOT_ZONE, **data})
+            self._wanted = config.parse(data["Corefile"], data)
         except CorefileError as error:
-            log.error("[ERROR] plugin/reload: Corefile not changed, the old one is kept: %s", error)
+            log.error("[ERROR] plugin/reload: Corefile not taken, %s: %s", instead, error)
         except Exception:  # a fault of ours; to end would be to end again at each start
-            log.exception("[ERROR] plugin/reload: Corefile not understood, the old one is kept")
+            log.exception("[ERROR] plugin/reload: Corefile not understood, %s", instead)
         else:
             for warning in self._wanted.warnings:
                 log.warning("[WARNING] %s", warning)
@@ -134,6 +136,11 @@ class Dns:
         milliseconds = (time.perf_counter() - began) * 1000
         log.info("[INFO] plugin/reload: serving %d records (%.0f ms)", len(self.cluster.names), milliseconds)
 
+    def leave(self) -> None:
+        """The pod is to end: no new clients, please; those who come nevertheless are served a little longer."""
+        self.leaving = True
+        asyncio.get_running_loop().call_later(self.listener.config.lameduck, os._exit, 0)
+
     def _serve(self) -> None:
         for block in self.listener.config.blocks:
             if block.kubernetes:
@@ -142,8 +149,14 @@ class Dns:
 
 
 def main() -> None:
-    """Run as the container's process: environment and service account as any pod has them. Ends at once on TERM."""
+    """Run as the container's process: environment and service account as any pod has them."""
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
-    asyncio.run(Dns(Api.in_cluster(), port=int(os.environ.get("DNS_PORT", "53"))).run())
+    for number in (signal.SIGTERM, signal.SIGINT):  # PID 1 of a namespace has no default action
+        signal.signal(number, lambda *_: os._exit(0))
+    asyncio.run(_serve_as_pod())
+
+
+async def _serve_as_pod() -> None:
+    server = Dns(Api.in_cluster(), port=int(os.environ.get("DNS_PORT", "53")))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.leave)
+    await server.run()

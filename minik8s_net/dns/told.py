@@ -63,6 +63,8 @@ class Told:
         now = self._clock()
         found = await complete(answer, query)
         life = min(key[0].keep, _life(found))
+        if key[0].keep:  # as it is told now, so that it only counts down from here
+            found = found.capped(key[0].keep)
         if life:
             if len(self._kept) >= ENTRIES:
                 self._kept.clear()

@@ -17,6 +17,9 @@ from typing import Any
 
 NONE = """Nodes and outside have no nameserver: ask from a pod. A pod gets one by its
 dnsPolicy: ClusterFirst, or ClusterFirstWithHostNet on the host network."""
+SILENT = """Do the servers run, and does a policy let the pod ask them?
+kubectl -n kube-system get pods -l k8s-app=kube-dns; minik8s explain POD NAME"""
+LOGS = "Why: kubectl -n kube-system logs -l k8s-app=kube-dns"
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,16 @@ class Try:
     error: str = ""
 
     @property
+    def found(self) -> bool:
+        """Whether there are records of this type: an alias that leads to none is no answer."""
+        return any(kind == self.type or self.type == "ANY" for kind, _ in self.answers)
+
+    @property
     def said(self) -> str:
         """NOERROR, NODATA (the name exists, without records of this type), NXDOMAIN … or what went wrong."""
         if self.rcode is None:
             return self.error or "no answer"
-        return "NODATA" if self.rcode == "NOERROR" and not self.answers else self.rcode
+        return "NODATA" if self.rcode == "NOERROR" and not self.found else self.rcode
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,8 @@ class Walk:
 
     @property
     def found(self) -> bool:
-        """Whether the last try had an answer."""
-        return any(t.answers for t in self.tries)
+        """Whether a try was answered with records of the type that was asked for."""
+        return any(t.found for t in self.tries)
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Walk:
@@ -70,18 +78,24 @@ class Walk:
         search = f"search {' '.join(self.searches)}, ndots:{self.ndots}" if self.searches else "no search path"
         asked = self.tries[-1].server if self.tries else "nobody"
         lines = [f"nameserver {' '.join(self.servers)}" if self.servers else f"no nameserver: {asked} is asked", search]
+        several = len({t.server for t in self.tries}) > 1
         for number, t in enumerate(self.tries, 1):
-            name = f"{t.name.rstrip('.')}."
-            lines.append(f"{number}  {name:{width}}  {t.type:4} {t.said:9} {t.milliseconds:.1f} ms")
+            name, whom = f"{t.name.rstrip('.')}.", f"  at {t.server}" if several else ""
+            lines.append(f"{number}  {name:{width}}  {t.type:4} {t.said:9} {t.milliseconds:.1f} ms{whom}")
             lines += [f"      {kind:5} {data}" for kind, data in t.answers]
         return "\n".join([*lines, self._moral()])
 
     def _moral(self) -> str:
         wrong = [t for t in self.tries if t.rcode is None]
+        if self.found:
+            late = (
+                f"\nNobody answered at {wrong[0].server}: the next nameserver was asked, after a wait." if wrong else ""
+            )
+            return f"Found at try {len(self.tries)}.{late}"
         if wrong and not self.servers:
             return f"Nobody answered at {wrong[-1].server}, and so there are no names here.\n{NONE}"
         if wrong:
-            return f"Nobody answered at {wrong[-1].server}: kubectl -n kube-system get pods -l k8s-app=kube-dns"
-        if self.found:
-            return f"Found at try {len(self.tries)}."
+            return f"Nobody answered at {wrong[-1].server}.\n{SILENT}"
+        if unknown := next((t for t in self.tries if t.rcode in ("SERVFAIL", "REFUSED")), None):
+            return f"{unknown.server} could not find out ({unknown.rcode}).\n{LOGS}"
         return f"Found nowhere, after {len(self.tries)} {'tries' if len(self.tries) > 1 else 'try'}."

@@ -7,6 +7,7 @@ system call for up to 64 requests; the kernel works through all of them and ackn
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 NESTED, BIG_ENDIAN = 0x8000, 0x4000  # attribute type flags
 _ERROR, _DONE = 2, 3
+_DUMP_INTR, _DUMP_TRIES = 0x10, 10
 _CAPPED, _TLVS = 0x100, 0x200
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _BURST = 64  # their acknowledgements fit the default receive buffer
@@ -30,8 +32,8 @@ Attributes = dict[int, bytes]
 class NetlinkError(OSError):
     """The kernel refused a request: errno, its own words where it has any, and what was asked."""
 
-    def __init__(self, errno: int, what: str, hint: str = "") -> None:
-        super().__init__(errno, f"{what}: {hint or os.strerror(errno)}")
+    def __init__(self, code: int, what: str, hint: str = "") -> None:
+        super().__init__(code, f"{what}: {hint or os.strerror(code)}")
         self.what = what
 
 
@@ -82,16 +84,31 @@ class Socket:
         return done
 
     def dump(self, kind: int, body: bytes, what: str = "list") -> Iterator[tuple[int, bytes]]:
-        """All objects of a kind: (message type, body). Reads to the end before it yields, so it may be abandoned."""
-        self._send([Request(kind, DUMP, body, what)])
+        """All objects of a kind: (message type, body). Reads to the end before it yields, so it may be abandoned.
+
+        What changes while the kernel lists it may be told twice or not at all: then it is asked again.
+        """
+        for _ in range(_DUMP_TRIES):
+            self._send([Request(kind, DUMP, body, what)])
+            found, whole = self._dumped(what)
+            if whole:
+                return iter(found)
+        raise NetlinkError(errno.EINTR, what, f"it changed during each of {_DUMP_TRIES} looks")
+
+    def _dumped(self, what: str) -> tuple[list[tuple[int, bytes]], bool]:
+        """The answers to one request, and whether they are of one moment."""
         found: list[tuple[int, bytes]] = []
+        whole = True
         while True:
-            for kind_, _, _, payload in _messages(self._socket.recv(1 << 18)):
-                if kind_ == _DONE:
-                    return iter(found)
-                if kind_ == _ERROR and (code := -struct.unpack_from("=i", payload)[0]):
-                    raise NetlinkError(code, what)
-                found.append((kind_, payload))
+            for kind, flags, _, payload in _messages(self._socket.recv(1 << 18)):
+                whole = whole and not flags & _DUMP_INTR
+                if kind in (_ERROR, _DONE):  # the kernel ends with 0, or with what kept it from going on
+                    code = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+                    if code > 0:
+                        raise NetlinkError(code, what)
+                if kind == _DONE:
+                    return found, whole
+                found.append((kind, payload))
 
     def ask(self, kind: int, body: bytes, what: str) -> list[bytes]:
         """One question, its answers' bodies. Raises NetlinkError: the kernel's refusal."""

@@ -46,7 +46,11 @@ class Netns:
         self.name = name
         self.fd = os.open(path or NETNS_DIR / name, os.O_RDONLY | os.O_CLOEXEC)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"netns-{name}", initializer=setns, initargs=(self.fd,))
-        self._pool.submit(int).result()  # raises here, not later, if the thread could not join
+        try:
+            self._pool.submit(int).result()  # raises here, not later, if the thread could not join
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def anonymous(cls, name: str) -> Netns:

@@ -35,10 +35,10 @@ class BackOff:
             return 0.0
         return max(0.0, failed + entry.delay - now)
 
-    def next(self, key: Hashable, now: float) -> None:
-        """Count one more try."""
+    def next(self, key: Hashable, now: float, failed_at: float | None = None) -> None:
+        """Count one more try, after the failure at `failed_at` (default: now)."""
         entry = self._entries.get(key)
-        if entry is None or now - entry.since > RESET + entry.delay:
+        if entry is None or (now if failed_at is None else failed_at) - entry.since > RESET:
             self._entries[key] = _Entry(self.first, now)
         else:
             self._entries[key] = _Entry(min(entry.delay * 2, self.last), now)

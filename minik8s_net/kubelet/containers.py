@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
-from lightkube.models.core_v1 import Container
+from lightkube.models.core_v1 import Container, LifecycleHandler
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from ..runtime.cri import ContainerConfig, ContainerStatus, CriError, Mount
@@ -19,8 +20,8 @@ from .identity import identity
 from .probes import Looker
 from .volumes import VolumeError
 
+DEFAULT_GRACE = 30.0  # seconds
 MIN_STOP = 2.0  # seconds a container is given after TERM even where its preStop hook took all the time
-IMAGE = "image"
 
 
 class Waiting(Exception):
@@ -37,8 +38,9 @@ class ContainerManager:
     def __init__(self, host: Host, uid: str) -> None:
         self.host, self.uid = host, uid
         self.volumes = host.volumes(uid)
-        self.backoff = BackOff()
+        self.backoff, self.pulls = BackOff(), BackOff()  # of restarts, of images that were refused
         self._refused: dict[str, float] = {}  # image -> when it was refused last
+        self._prepared: set[str] = set()  # ids of containers whose preStop hook has ended: it runs once
 
     # -- start ---------------------------------------------------------------------------------------------------
     async def start(
@@ -57,7 +59,7 @@ class ContainerManager:
         self._image_back_off(pod, container)
         try:
             config = self.configure(pod, container, address, attempt)
-        except (ConfigError, VolumeError, ValueError) as error:
+        except (ConfigError, VolumeError, ValueError, OSError) as error:  # OSError: a subPath that is a file
             self.host.events.warning(pod, "Failed", f"Error: {error}", path)
             raise Waiting("CreateContainerConfigError", str(error)) from None
         container_id = await self._create(pod, container, sandbox_id, config)
@@ -70,34 +72,35 @@ class ContainerManager:
         hook = container.lifecycle.postStart if container.lifecycle else None
         if hook is not None:
             looker = Looker(self.host.runtime, self.host.netns, address)
-            done, seen = await looker.look(hook, container, container_id)
+            done, seen = await looker.hook(hook, container, container_id)
             if not done:
                 self.host.events.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {seen}", path)
-                await self.stop(pod, container, container_id, 30.0, address, "FailedPostStartHook")
+                await self.stop(pod, container, container_id, grace_of(pod), address, "FailedPostStartHook")
                 raise Waiting("PostStartHookError", seen)
 
     def _crash_loop(self, pod: Pod, container: Container, last: ContainerStatus) -> None:
         now = time.time()
-        wait = self.backoff.remaining(container.name, now, last.finished_at)
+        key = container.name, container.image  # a container with another image is another one
+        wait = self.backoff.remaining(key, now, last.finished_at)
         if wait > 0:
             meta = pod.metadata
             assert meta
             text = f"restarting failed container={container.name} pod={meta.name}_{meta.namespace}({self.uid})"
-            delay = self.backoff.delay(container.name)
+            delay = self.backoff.delay(key)
             pretty = f"{delay:g}s" if delay < 60 else f"{int(delay // 60)}m{int(delay % 60)}s"
             spoken = (
                 f"Back-off restarting failed container {container.name} in pod {meta.name}_{meta.namespace}({self.uid})"
             )
             self.host.events.warning(pod, "BackOff", spoken, field_path(pod, container))
             raise Waiting("CrashLoopBackOff", f"back-off {pretty} {text}", wait)
-        self.backoff.next(container.name, now)
+        self.backoff.next(key, now, last.finished_at)
 
     def _image_back_off(self, pod: Pod, container: Container) -> None:
         image = container.image or ""
         refused = self._refused.get(image)
         if refused is None:
             return
-        wait = self.backoff.remaining((IMAGE, image), time.time(), refused)
+        wait = self.pulls.remaining(image, time.time(), refused)
         if wait > 0:
             path, text = field_path(pod, container), f'Back-off pulling image "{image}"'
             self.host.events.normal(pod, "BackOff", text, path)
@@ -134,7 +137,7 @@ class ContainerManager:
             events.warning(pod, "Failed", "Error: ErrImageNeverPull", path)
             return Waiting("ErrImageNeverPull", text)
         self._refused[image] = time.time()
-        self.backoff.next((IMAGE, image), time.time())
+        self.pulls.next(image, time.time())
         events.normal(pod, "Pulling", f'Pulling image "{image}"', path)
         events.warning(pod, "Failed", f'Failed to pull image "{image}": {error.message}', path)
         events.warning(pod, "Failed", "Error: ErrImagePull", path)
@@ -203,18 +206,19 @@ class ContainerManager:
         grace: float,
         address: str,
         why: str = "",
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """preStop hook, TERM, and KILL at the end of the grace period (seconds)."""
+        """preStop hook, TERM once `turn` has come, and KILL at the end of the grace period (seconds)."""
         began = time.monotonic()
         if pod is not None and why != "FailedPostStartHook":
             text = why or f"Stopping container {container.name}"
             self.host.events.normal(pod, "Killing", text, field_path(pod, container))
         hook = container.lifecycle.preStop if container.lifecycle else None
-        if hook is not None and grace > 0:
-            if hook.sleep:
-                await asyncio.sleep(min(float(hook.sleep.seconds), grace))
-            else:
-                await self._pre_stop(pod, container, container_id, grace, address)
+        if hook is not None and grace > 0 and container_id not in self._prepared:
+            await self._pre_stop(pod, hook, container, container_id, grace, address)
+            self._prepared.add(container_id)
+        if turn is not None:
+            await turn()
         left = max(MIN_STOP, grace - (time.monotonic() - began)) if grace > 0 else 0.0
         try:
             await self.host.runtime.stop_container(container_id, left)
@@ -223,18 +227,28 @@ class ContainerManager:
                 raise
 
     async def _pre_stop(
-        self, pod: Pod | None, container: Container, container_id: str, grace: float, address: str
+        self,
+        pod: Pod | None,
+        hook: LifecycleHandler,
+        container: Container,
+        container_id: str,
+        grace: float,
+        address: str,
     ) -> None:
-        hook = container.lifecycle.preStop if container.lifecycle else None
-        assert hook
         looker = Looker(self.host.runtime, self.host.netns, address)
         try:
             async with asyncio.timeout(grace):
-                done, seen = await looker.look(hook, container, container_id)
+                done, seen = await looker.hook(hook, container, container_id)
         except TimeoutError:
             done, seen = False, f"did not end within {grace:g}s"
         if not done and pod is not None:
             self.host.events.warning(pod, "FailedPreStopHook", f"PreStopHook failed: {seen}")
+
+
+def grace_of(pod: Pod) -> float:
+    """terminationGracePeriodSeconds, in seconds; 0 is 0."""
+    asked = pod.spec.terminationGracePeriodSeconds if pod.spec else None
+    return DEFAULT_GRACE if asked is None else float(asked)
 
 
 def field_path(pod: Pod, container: Container) -> str:

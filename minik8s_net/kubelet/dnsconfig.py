@@ -11,6 +11,7 @@ from lightkube.resources.core_v1 import Pod
 from ..config import ClusterConfig
 
 MAX_NAMESERVERS, MAX_SEARCHES = 3, 32  # validation's own limits
+MAX_HOSTNAME = 64  # sethostname(2)
 _HOSTS = """# Kubernetes-managed hosts file{how}.
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -21,17 +22,28 @@ fe00::2\tip6-allrouters
 """
 
 
-def hostname(pod: Pod, node: str) -> str:
-    """What `hostname` prints inside: spec.hostname, else the pod's name; of a hostNetwork pod the node's."""
+def hostname(pod: Pod, node: str, domain: str) -> str:
+    """What `hostname` prints inside: spec.hostname, else the pod's name; of a hostNetwork pod the node's.
+
+    Raises ValueError for a setHostnameAsFQDN that the kernel has no room for.
+    """
     spec, meta = pod.spec, pod.metadata
     assert spec and meta and meta.name
     if spec.hostNetwork:
         return node
     short = (spec.hostname or meta.name)[:63].rstrip("-.")
-    return _fqdn_of(pod, short) if spec.setHostnameAsFQDN and spec.subdomain else short
+    if not (spec.setHostnameAsFQDN and spec.subdomain):
+        return short
+    full = _fqdn_of(pod, short, domain)
+    if len(full) > MAX_HOSTNAME:
+        limits = f"({MAX_HOSTNAME} characters is the max, {len(full)} characters requested)"
+        raise ValueError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long {limits}"
+        )
+    return full
 
 
-def _fqdn_of(pod: Pod, short: str, domain: str = "cluster.local") -> str:
+def _fqdn_of(pod: Pod, short: str, domain: str) -> str:
     assert pod.spec and pod.metadata
     return f"{short}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}"
 
@@ -62,14 +74,14 @@ def resolv_conf(pod: Pod, config: ClusterConfig) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def hosts(pod: Pod, node: str, address: str) -> str:
+def hosts(pod: Pod, address: str, domain: str) -> str:
     """/etc/hosts: the well-known part, the pod itself (not on the host network), hostAliases."""
     spec, meta = pod.spec, pod.metadata
     assert spec and meta and meta.name
     text = _HOSTS.format(how=" (host network)" if spec.hostNetwork else "")
     if not spec.hostNetwork and address:
         short = (spec.hostname or meta.name)[:63].rstrip("-.")
-        names = [_fqdn_of(pod, short), short] if spec.subdomain else [short]
+        names = [_fqdn_of(pod, short, domain), short] if spec.subdomain else [short]
         text += address + "\t" + "\t".join(names) + "\n"
     if spec.hostAliases:
         text += "\n# Entries added by HostAliases.\n"

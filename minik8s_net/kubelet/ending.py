@@ -19,7 +19,6 @@ from .plan import containers_of, is_sidecar
 from .status import View
 
 FORCED_GRACE = 1.0  # seconds for a pod whose object is already gone
-DEFAULT_GRACE = 30.0
 
 
 class Ending:
@@ -60,22 +59,22 @@ class Ending:
                     stops.create_task(self._host.runtime.stop_container(container_id, left))
 
     async def stop_all(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
-        """The containers together, then the sidecars, last started first."""
-        began = time.monotonic()
+        """All preStop hooks at once; TERM to the containers together, then to the sidecars, last started first."""
+        everyone = [c for c in containers_of(pod) if (last := views[c.name].latest) and last.state != "exited"]
+        others = [c.name for c in everyone if not is_sidecar(c)]
+        sidecars = [c.name for c in reversed(everyone) if is_sidecar(c)]
+        ended = {c.name: asyncio.Event() for c in everyone}
 
-        async def stop(container: Container) -> None:
-            view = views[container.name]
-            if view.latest is not None and view.latest.state != "exited":
-                left = max(0.0, grace - (time.monotonic() - began))
-                await self._manager.stop(pod, container, view.latest.id, left, address)
+        async def stop(container: Container, container_id: str) -> None:
+            before = [*others, *sidecars[: sidecars.index(container.name)]] if is_sidecar(container) else []
 
-        everyone = containers_of(pod)
-        await asyncio.gather(*(stop(c) for c in everyone if not is_sidecar(c)))
-        for container in reversed([c for c in everyone if is_sidecar(c)]):
-            await stop(container)
+            async def turn() -> None:
+                for name in before:
+                    await ended[name].wait()
 
+            try:
+                await self._manager.stop(pod, container, container_id, grace, address, turn=turn)
+            finally:
+                ended[container.name].set()
 
-def grace_of(pod: Pod) -> float:
-    """terminationGracePeriodSeconds, in seconds; 0 is 0."""
-    asked = pod.spec.terminationGracePeriodSeconds if pod.spec else None
-    return DEFAULT_GRACE if asked is None else float(asked)
+        await asyncio.gather(*(stop(c, last.id) for c in everyone if (last := views[c.name].latest)))

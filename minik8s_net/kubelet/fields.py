@@ -5,7 +5,6 @@ https://kubernetes.io/docs/concepts/workloads/pods/downward-api/
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,21 +13,26 @@ from decimal import Decimal
 from lightkube.models.core_v1 import Container, ResourceFieldSelector
 from lightkube.resources.core_v1 import Pod
 
+from ..api import quantity
+
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)(m|k|[KMGTPE]i|[MGTPE]|e[0-9]+)?")
-_DECIMAL = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3}
-_DECIMAL |= {s: Decimal(10) ** (3 * (i + 2)) for i, s in enumerate("MGTPE")}
-_DECIMAL |= {f"{s}i": Decimal(1024) ** (i + 1) for i, s in enumerate("KMGTPE")}
+# what Go escapes by a letter
+_LETTERS = {c: f"\\{letter}" for c, letter in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
 
 
-def quantity(text: str) -> Decimal:
-    """`100m` -> 0.1, `64Mi` -> 67108864. Raises ValueError."""
-    match = _QUANTITY.fullmatch(text)
-    if not match:
-        raise ValueError(f"not a quantity: {text!r}")
-    suffix = match[2] or ""
-    factor = Decimal(10) ** int(suffix[1:]) if suffix.startswith("e") else _DECIMAL[suffix]
-    return Decimal(match[1]) * factor
+def go_quoted(text: str) -> str:
+    """As Go's %q writes it, in which Kubernetes shows labels and annotations: printable characters of any script stay
+    (`é`), a control character is `\\x1b`, another that can't be printed `\\u200b`."""
+
+    def one(char: str) -> str:
+        code = ord(char)
+        if char in _LETTERS or char.isprintable():
+            return _LETTERS.get(char, char)
+        if code < 0x20 or code == 0x7F:
+            return f"\\x{code:02x}"
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return '"' + "".join(map(one, text)) + '"'
 
 
 def field_value(pod: Pod, path: str, addresses: tuple[str, str]) -> str:
@@ -53,7 +57,7 @@ def field_value(pod: Pod, path: str, addresses: tuple[str, str]) -> str:
         return keyed.get(match[2], "")
     if path in ("metadata.labels", "metadata.annotations"):
         values = (meta.labels if path == "metadata.labels" else meta.annotations) or {}
-        return "\n".join(f"{k}={json.dumps(v)}" for k, v in sorted(values.items()))
+        return "\n".join(f"{k}={go_quoted(v)}" for k, v in sorted(values.items()))
     raise ValueError(f"unsupported fieldPath: {path}")
 
 
@@ -70,8 +74,8 @@ def resource_value(pod: Pod, ref: ResourceFieldSelector, container: Container | 
     text = ((getattr(resources, section, None) if resources else None) or {}).get(name)
     if text is None and section == "limits":
         text = str(os.cpu_count() or 1) if name == "cpu" else str(memory_bytes()) if name == "memory" else "0"
-    divisor = quantity(ref.divisor) if ref.divisor and ref.divisor != "0" else Decimal(1)
-    return str(math.ceil(quantity(text or "0") / divisor))
+    divisor = quantity.parse(ref.divisor) if ref.divisor and ref.divisor != "0" else Decimal(1)
+    return str(math.ceil(quantity.parse(text or "0") / divisor))
 
 
 def memory_bytes() -> int:

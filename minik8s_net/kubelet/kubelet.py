@@ -270,7 +270,7 @@ class Kubelet:
 
 
 def _same_wish(old: Pod, new: Pod) -> bool:
-    """True where only what the kubelet itself writes (status) differs."""
+    """True where only what the kubelet itself writes (in status) differs."""
     assert old.metadata and new.metadata
     return (
         old.spec == new.spec
@@ -278,7 +278,14 @@ def _same_wish(old: Pod, new: Pod) -> bool:
         and old.metadata.labels == new.metadata.labels
         and old.metadata.annotations == new.metadata.annotations
         and old.metadata.uid == new.metadata.uid
+        and _gates(old) == _gates(new)
     )
+
+
+def _gates(pod: Pod) -> list[str | None]:
+    """How its readiness gates stand, which somebody else decides."""
+    found = {c.type: c.status for c in (pod.status.conditions if pod.status else None) or ()}
+    return [found.get(gate.conditionType) for gate in (pod.spec.readinessGates if pod.spec else None) or ()]
 
 
 def _mounted(pod: Pod) -> set[tuple[str, str]]:

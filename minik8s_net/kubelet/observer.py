@@ -8,11 +8,12 @@ from lightkube.resources.core_v1 import Pod
 from ..runtime.cri import ContainerStatus
 from ..store.client import Json
 from .host import Host
+from .lastwords import with_last_words
 from .plan import containers_of
-from .prober import Prober
+from .prober import Prober, Word
 from .probes import Looker
 from .sandbox import PodSandbox
-from .status import View, terminated
+from .status import LOST, View, container_id, terminated
 
 
 class Observer:
@@ -31,7 +32,7 @@ class Observer:
             view = views[container.name] = self._view(pod, container, attempts.get(container.name, []))
             if view.running and view.latest:
                 running.append(view.latest.id)
-                health = self._prober.health(container, view.latest, looker)
+                health = self._prober.health(container, view.latest, looker, _was(pod, view.latest))
                 view.started, view.ready = health.started, health.ready
         self._prober.retain(running)
         return views
@@ -63,6 +64,7 @@ class Observer:
         said = _said(pod, container.name)
         if not found:
             return View(None, said.get("lastState"), self.waiting.get(container.name), restarts=said["restartCount"])
+        found = [with_last_words(container, status) for status in found]
         latest = found[-1]
         if latest.state == "running":
             self.waiting.pop(container.name, None)
@@ -70,6 +72,25 @@ class Observer:
         if len(found) == 1 and not latest.config.attempt:
             last = None  # the API's newest ended state is this very attempt's
         return View(latest, last, self.waiting.get(container.name), restarts=latest.config.attempt)
+
+
+def has_run(pod: Pod) -> bool:
+    """Whether the API knows of an attempt of any container but an ephemeral one."""
+    assert pod.spec
+    names = [c.name for c in (*(pod.spec.initContainers or ()), *pod.spec.containers)]
+    return any(said.get("containerID") or said.get("lastState") for said in (_said(pod, name) for name in names))
+
+
+def _was(pod: Pod, running: ContainerStatus) -> Word:
+    """What the API says of this very attempt."""
+    entries = [
+        *((pod.status.initContainerStatuses if pod.status else None) or ()),
+        *((pod.status.containerStatuses if pod.status else None) or ()),
+    ]
+    for entry in entries:
+        if entry.containerID == container_id(running):
+            return Word(bool(entry.started), bool(entry.ready))
+    return Word()
 
 
 def _said(pod: Pod, name: str) -> Json:
@@ -88,9 +109,8 @@ def _said(pod: Pod, name: str) -> Json:
         if "terminated" in state:
             said["lastState"] = {"terminated": state["terminated"]}
         elif "running" in state:
-            lost = {"exitCode": 137, "reason": "ContainerStatusUnknown", "containerID": entry.containerID}
-            lost |= {"message": "The container could not be located when the pod was terminated"}
-            said["lastState"] = {"terminated": {**lost, "startedAt": state["running"].get("startedAt")}}
+            lost = {**LOST, "containerID": entry.containerID, "startedAt": state["running"].get("startedAt")}
+            said["lastState"] = {"terminated": lost}
         elif entry.lastState:
             said["lastState"] = entry.lastState.to_dict()
         return said

@@ -47,6 +47,19 @@ def container_of(pod: Pod, name: str) -> Container:
     return next(c for c in containers_of(pod) if c.name == name)
 
 
+def runs_again(pod: Pod, container: Container, ended: ContainerStatus) -> bool:
+    """Whether a container that has ended will be started again, by the pod's restartPolicy or its own."""
+    assert pod.spec
+    policy = pod.spec.restartPolicy or "Always"
+    if is_sidecar(container):
+        return True
+    if any(c.name == container.name for c in pod.spec.initContainers or ()):
+        return policy != "Never" and ended.exit_code != 0
+    if not any(c.name == container.name for c in pod.spec.containers):
+        return False  # an ephemeral container runs once
+    return _wants_start(ended, policy)
+
+
 def plan(spec: PodSpec, latest: Latest, started: Collection[str]) -> Plan:
     """`started` are the names of running containers whose startup probe (if any) has succeeded."""
     result = _plan(spec, latest, started)

@@ -20,12 +20,22 @@ EAGER_FOR, EAGER_EVERY = 1.0, 0.05  # a server that is just starting is not made
 
 @dataclass
 class Health:
-    """What the probes say of one container attempt. `sick` is why it must be restarted."""
+    """What the probes say of one container attempt. `sick` is why it must be restarted, `grace` in how many seconds
+    it has to end then (None: the pod's own grace period)."""
 
     started: bool
     ready: bool
     sick: str = ""
+    grace: float | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a kubelet before us has said of a container attempt that still runs: it holds until our probes speak."""
+
+    started: bool = False
+    ready: bool = False
 
 
 class Prober:
@@ -36,16 +46,19 @@ class Prober:
         self._changed, self._failed = changed, failed
         self._health: dict[str, Health] = {}
 
-    def health(self, container: Container, status: ContainerStatus, looker: Looker) -> Health:
+    def health(self, container: Container, status: ContainerStatus, looker: Looker, before: Word = Word()) -> Health:
         """The health of a running attempt; its probes begin with the first call."""
         known = self._health.get(status.id)
         if known is None:
-            known = Health(started=container.startupProbe is None, ready=container.readinessProbe is None)
-            if container.startupProbe is not None:
-                known.ready = False
+            unprobed = container.startupProbe is None and container.readinessProbe is None
+            known = Health(container.startupProbe is None or before.started, unprobed or before.ready)
             self._health[status.id] = known
             self._begin(container, status, looker, known)
         return known
+
+    def known(self, container_id: str) -> Health | None:
+        """The health of an attempt that is being probed."""
+        return self._health.get(container_id)
 
     def retain(self, ids: Iterable[str]) -> None:
         """End the probes of every attempt not in `ids`."""
@@ -69,7 +82,7 @@ class Prober:
             ("Readiness", container.readinessProbe),
             ("Liveness", container.livenessProbe),
         ):
-            if probe is not None:
+            if probe is not None and not (kind == "Startup" and health.started):
                 run = self._run(kind, probe, container, status, looker, health, opened)
                 health.tasks.append(asyncio.create_task(run, name=f"{kind}:{status.id}"))
         if container.startupProbe is not None and container.readinessProbe is None:
@@ -106,17 +119,21 @@ class Prober:
             if not success:
                 self._failed(container.name, f"{kind} probe failed: {seen}")
             threshold = (probe.successThreshold or 1) if success else (probe.failureThreshold or 3)
-            if run >= threshold and self._apply(kind, success, container, health, opened):
+            if run >= threshold and self._apply(kind, probe, success, container, health, opened):
                 return
             await asyncio.sleep(probe.periodSeconds or 10)
 
-    def _apply(self, kind: str, success: bool, container: Container, health: Health, opened: asyncio.Event) -> bool:
+    def _apply(
+        self, kind: str, probe: Probe, success: bool, container: Container, health: Health, opened: asyncio.Event
+    ) -> bool:
         """Draw the consequence; True where this probe has said its last word."""
         before = (health.started, health.ready, health.sick)
         if kind == "Readiness":
             health.ready = success
         elif not success:
-            health.sick = f"Container {container.name} failed {kind.lower()} probe, will be restarted"
+            health.sick = f"Container {container.name} failed {kind.lower()} probe"
+            if probe.terminationGracePeriodSeconds is not None:
+                health.grace = float(probe.terminationGracePeriodSeconds)
         elif kind == "Startup":
             health.started = True
             opened.set()

@@ -1,4 +1,4 @@
-"""One look at a container: exec, httpGet or tcpSocket, asked from the node as the kubelet does.
+"""One look at a container, or one hook of it: exec, httpGet, tcpSocket, asked from the node as the kubelet does.
 
 The socket is opened inside the node's namespace and driven by the event loop: a slow probe holds nobody up.
 https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/
@@ -19,6 +19,7 @@ from ..runtime.cri import CriError
 
 Outcome = tuple[bool, str]  # success, and what was seen
 MAX_OUTPUT = 10 * 1024
+HOOK_TIMEOUT = 3600.0  # seconds
 
 
 async def dial(node: Netns, address: str, port: int, timeout: float) -> socket.socket:
@@ -40,19 +41,30 @@ class Looker:
     def __init__(self, runtime: RuntimeClient, node: Netns, address: str) -> None:
         self.runtime, self.node, self.address = runtime, node, address
 
-    async def look(self, probe: Probe | LifecycleHandler, container: Container, container_id: str) -> Outcome:
-        """Run the handler of a probe or a lifecycle hook once. Never raises for what the container does."""
-        timeout = float(getattr(probe, "timeoutSeconds", None) or 1)
-        if isinstance(probe, LifecycleHandler):
-            timeout = 3600.0  # bounded by the grace period of whoever calls
+    async def look(self, probe: Probe, container: Container, container_id: str) -> Outcome:
+        """Run the handler of a probe once. Never raises for what the container does."""
+        timeout = float(probe.timeoutSeconds or 1)
         if probe.exec:
             return await self._exec(container_id, probe.exec.command or [], timeout)
         if probe.httpGet:
-            return await self._http(probe.httpGet, container, timeout)
+            code, seen = await self._http(probe.httpGet, container, timeout, "kube-probe/1.33")
+            return 200 <= code < 400, seen or f"HTTP probe failed with statuscode: {code}"
         if probe.tcpSocket:
             host = probe.tcpSocket.host or self.address
             return await self._tcp(host, resolve_port(probe.tcpSocket.port, container), timeout)
         return False, "this kind of probe is not supported by minik8s-net: use exec, httpGet or tcpSocket"
+
+    async def hook(self, handler: LifecycleHandler, container: Container, container_id: str) -> Outcome:
+        """Run a postStart or preStop hook. However long it takes: who calls sets the limit. Any HTTP answer will do."""
+        if handler.exec:
+            return await self._exec(container_id, handler.exec.command or [], HOOK_TIMEOUT)
+        if handler.httpGet:
+            code, seen = await self._http(handler.httpGet, container, HOOK_TIMEOUT, "kube-lifecycle/1.33")
+            return code > 0, seen
+        if handler.sleep:
+            await asyncio.sleep(handler.sleep.seconds)
+            return True, ""
+        return False, "a hook has to be exec, httpGet or sleep: Kubernetes takes tcpSocket too, and never runs it"
 
     async def _exec(self, container_id: str, command: list[str], timeout: float) -> Outcome:
         try:
@@ -70,14 +82,15 @@ class Looker:
             return False, _dial_error(host, port, error)
         return True, ""
 
-    async def _http(self, action: HTTPGetAction, container: Container, timeout: float) -> Outcome:
+    async def _http(self, action: HTTPGetAction, container: Container, timeout: float, agent: str) -> tuple[int, str]:
+        """The answer's status code, or 0 and why there was none."""
         host, port = action.host or self.address, resolve_port(action.port, container)
         scheme = (action.scheme or "HTTP").lower()
         path = action.path or "/"
         path = path if path.startswith("/") else "/" + path
         url = f"{scheme}://{host}:{port}{path}"
-        headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.33", "Accept": "*/*"}
-        headers.update({h.name: h.value for h in action.httpHeaders or ()})
+        headers = {"Host": f"{host}:{port}", "User-Agent": agent, "Accept": "*/*"}
+        headers |= {_canonical(h.name): h.value for h in action.httpHeaders or ()}
         lines = [
             f"GET {path} HTTP/1.1",
             *(f"{k}: {v}" for k, v in headers.items()),
@@ -88,22 +101,14 @@ class Looker:
         request = "\r\n".join(lines).encode()
         try:
             async with asyncio.timeout(timeout):
-                code = await self._status_code(host, port, scheme == "https", request, timeout)
+                return await self._status_code(host, port, scheme == "https", request, timeout), ""
         except TimeoutError:
-            return (
-                False,
-                f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)',
-            )
+            why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         except OSError as error:
-            return False, f'Get "{url}": {_dial_error(host, port, error)}'
+            why = _dial_error(host, port, error)
         except (ValueError, IndexError):
-            return (
-                False,
-                f'Get "{url}": net/http: HTTP/1.x transport connection broken: malformed HTTP response',
-            )
-        if 200 <= code < 400:
-            return True, ""
-        return False, f"HTTP probe failed with statuscode: {code}"
+            why = "net/http: HTTP/1.x transport connection broken: malformed HTTP response"
+        return 0, f'Get "{url}": {why}'
 
     async def _status_code(self, host: str, port: int, tls: bool, request: bytes, timeout: float) -> int:
         sock = await dial(self.node, host, port, timeout)
@@ -117,6 +122,11 @@ class Looker:
             return int(line.split()[1])
         finally:
             writer.close()
+
+
+def _canonical(header: str) -> str:
+    """As Go writes it: `host` is `Host`, and replaces ours."""
+    return "-".join(word.capitalize() for word in header.split("-"))
 
 
 def resolve_port(port: int | str | None, container: Container) -> int:

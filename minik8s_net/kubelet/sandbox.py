@@ -11,6 +11,8 @@ from ..runtime.cri import ContainerStatus, CriError, Sandbox, SandboxConfig
 from . import dnsconfig
 from .host import Host
 from .hostports import host_ports
+from .ignored import ignored
+from .interrupt import Interrupt
 
 NETWORK_TIMEOUT = 30.0  # seconds until a pod whose policy was not programmed is tried again
 
@@ -18,15 +20,16 @@ NETWORK_TIMEOUT = 30.0  # seconds until a pod whose policy was not programmed is
 class PodSandbox:
     """`address` is set only while the network stands and lets nothing slip: containers may run."""
 
-    def __init__(self, host: Host, uid: str) -> None:
-        self.host, self.uid = host, uid
+    def __init__(self, host: Host, uid: str, interrupt: Interrupt) -> None:
+        self.host, self.uid, self._interrupt = host, uid, interrupt
         self.sandbox: Sandbox | None = None
         self.address = ""
         self._attempts = 0
+        self._adopted = False
 
     def adopt(self, sandbox: Sandbox) -> None:
         """Take over a sandbox found at start (of a kubelet before us)."""
-        self.sandbox, self._attempts = sandbox, sandbox.config.attempt + 1
+        self.sandbox, self._attempts, self._adopted = sandbox, sandbox.config.attempt + 1, True
 
     async def ensure(self, pod: Pod, say: Callable[[Pod], Pod]) -> Pod:
         """Sandbox and network, each only where it is missing. `say` writes the status once the address is known."""
@@ -50,7 +53,7 @@ class PodSandbox:
             text = "Pod sandbox changed, it will be killed and re-created."
             self.host.events.normal(pod, "SandboxChanged", text)
         await self.release(remove=True)
-        self.sandbox, self.address = None, ""
+        self.sandbox, self.address, self._adopted = None, "", False
 
     async def release(self, *, remove: bool) -> None:
         """Give back the network; with `remove` also the sandbox and what ran in it. Can be called many times."""
@@ -73,17 +76,24 @@ class PodSandbox:
     async def _make(self, pod: Pod) -> Sandbox:
         host, meta, spec = self.host, pod.metadata, pod.spec
         assert meta and spec
+        try:
+            hostname = dnsconfig.hostname(pod, host.node_name, host.config.cluster_domain)
+        except ValueError as error:
+            host.events.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            raise CriError("InvalidHostname", str(error)) from None
         config = SandboxConfig(
             namespace=meta.namespace or "default",
             name=meta.name or "",
             uid=self.uid,
             attempt=self._attempts,
-            hostname=dnsconfig.hostname(pod, host.node_name),
+            hostname=hostname,
             netns=host.netns.name if spec.hostNetwork else None,
             resolv_conf=dnsconfig.resolv_conf(pod, host.config),
             node=host.node_name,
         )
         self._attempts += 1
+        for text in ignored(pod):
+            host.events.warning(pod, "FieldIgnored", text)
         try:
             return await host.runtime.run_pod_sandbox(config)
         except CriError as error:
@@ -102,13 +112,15 @@ class PodSandbox:
             raise
         hosts = host.pods_root / self.uid / "etc-hosts"
         hosts.parent.mkdir(parents=True, exist_ok=True)
-        hosts.write_text(dnsconfig.hosts(pod, host.node_name, address))
+        hosts.write_text(dnsconfig.hosts(pod, address, host.config.cluster_domain))
         self.address = address
+        told = pod.status.podIP if pod.status else None
         try:
-            pod = say(pod)
+            if not (self._adopted and told == address):  # what runs in there is not to be unsaid
+                pod = say(pod)
             if not on_host:
                 async with asyncio.timeout(NETWORK_TIMEOUT):
-                    await host.network_ready(pod)
+                    await self._interrupt.unless(host.network_ready(pod))
         except BaseException:
             self.address = ""  # not ready: do it all again
             raise

@@ -12,11 +12,11 @@ from typing import Any
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from ..api import quantity
 from ..runtime.cri import ContainerStatus
 from ..store.client import Json
 from ..store.events import timestamp
-from .fields import quantity
-from .plan import Plan, is_sidecar
+from .plan import Plan, is_sidecar, runs_again
 
 
 @dataclass
@@ -49,7 +49,7 @@ def terminated(status: ContainerStatus) -> Json:
     state: Json = {"exitCode": status.exit_code, "reason": reason}
     if status.message:
         state["message"] = status.message
-    state["startedAt"] = timestamp(status.started_at or status.created_at)
+    state["startedAt"] = timestamp(status.started_at)  # 1970 of one that could not start, as containerd has it
     state["finishedAt"] = timestamp(status.finished_at or status.created_at)
     return {**state, "containerID": container_id(status)}
 
@@ -59,31 +59,61 @@ def container_id(status: ContainerStatus) -> str:
     return f"minik8s://{status.id}"
 
 
-def container_status(container: Container, view: View, initialized: bool, is_init: bool) -> Json:
-    """One entry of containerStatuses or initContainerStatuses."""
-    latest, last = view.latest, view.last_state
-    if view.waiting and not view.running:
-        if latest is not None and latest.state == "exited":
-            last = {"terminated": terminated(latest)}
-        reason, message = view.waiting
-        state: Json = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
-    elif latest is None or latest.state == "created":
-        default = "ContainerCreating" if initialized or (is_init and not last) else "PodInitializing"
-        state = {"waiting": {"reason": default}}
-    elif latest.state == "running":
-        state = {"running": {"startedAt": timestamp(latest.started_at)}}
+CREATING = "ContainerCreating"
+LOST: Json = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+}
+
+
+def container_status(pod: Pod, container: Container, view: View, *, over: bool, lost: bool) -> Json:
+    """One entry of containerStatuses, initContainerStatuses or ephemeralContainerStatuses. `over`: nothing of the pod
+    will run any more; `lost`: and the runtime doesn't know how this container ended."""
+    latest = view.latest
+    assert pod.spec
+    is_init = any(c.name == container.name for c in pod.spec.initContainers or ())
+    if lost:
+        state, last = view.last_state or {"terminated": dict(LOST)}, None
     else:
-        state = {"terminated": terminated(latest)}
+        state, last = _states(pod, container, view, over)
     entry: Json = {"name": container.name, "state": state, "lastState": last or {}}
     done_init = is_init and not is_sidecar(container) and "terminated" in state and latest and not latest.exit_code
     entry["ready"] = bool(view.ready and view.running) or bool(done_init)
     entry["restartCount"] = view.restarts
-    entry["image"] = container.image or ""
-    entry["imageID"] = f"minik8s://{container.image}" if latest else ""
+    entry["image"] = latest.config.image if latest else container.image or ""
+    entry["imageID"] = f"minik8s://{entry['image']}" if latest else ""
     if latest:
         entry["containerID"] = container_id(latest)
     entry["started"] = view.started and view.running
     return entry
+
+
+def _states(pod: Pod, container: Container, view: View, over: bool) -> tuple[Json, Json | None]:
+    """state and lastState. Of containers that have ended only those wait that are to run again: not in a pod that is
+    over, and not where the restartPolicy says no."""
+    latest, last = view.latest, view.last_state
+    if latest is not None and latest.state == "running":
+        return {"running": {"startedAt": timestamp(latest.started_at)}}, last
+    if latest is not None and latest.state == "exited":
+        ended: Json = {"terminated": terminated(latest)}
+        if view.waiting is None or over or not runs_again(pod, container, latest):
+            return ended, last
+        last = ended
+    reason, message = view.waiting or ("PodInitializing" if pod.spec and pod.spec.initContainers else CREATING, "")
+    return {"waiting": {"reason": reason, **({"message": message} if message else {})}}, last
+
+
+def _lost(spec: PodSpec, views: Mapping[str, View], plan: Plan) -> set[str]:
+    """The containers of a pod that is over that have had their turn, and of which nothing says how they ended."""
+    if not plan.finished:
+        return set()
+    inits = [c.name for c in spec.initContainers or ()]
+    tried = [n for n, name in enumerate(inits) if views[name].latest or views[name].last_state]
+    due = inits[: 1 + max(tried, default=0)]
+    if plan.initialized or not inits:
+        due += [c.name for c in spec.containers]
+    return {name for name in due if (latest := views[name].latest) is None or latest.state == "created"}
 
 
 def phase(spec: PodSpec, views: Mapping[str, View], plan: Plan) -> str:
@@ -123,11 +153,10 @@ def conditions(pod: Pod, views: Mapping[str, View], plan: Plan, *, sandbox: bool
         message = f"containers with incomplete status: [{' '.join(incomplete)}]"
         initialized = {"status": "False", "reason": "ContainersNotInitialized", "message": message}
     gates = {c.type: c.status for c in (pod.status.conditions if pod.status else None) or ()}
-    closed = [g.conditionType for g in spec.readinessGates or () if gates.get(g.conditionType) != "True"]
+    closed = [_closed_gate(g.conditionType, gates) for g in spec.readinessGates or ()]
     pod_ready = ready
-    if closed and ready["status"] == "True":
-        message = f'the status of pod readiness gate "{closed[0]}" is not "True", but {gates.get(closed[0], "False")}'
-        pod_ready = {"status": "False", "reason": "ReadinessGatesNotReady", "message": message}
+    if any(closed) and ready["status"] == "True":
+        pod_ready = {"status": "False", "reason": "ReadinessGatesNotReady", "message": ", ".join(filter(None, closed))}
     own: list[Json] = [
         {"type": "PodReadyToStartContainers", "status": str(sandbox)},
         {"type": "Initialized", **initialized},
@@ -138,6 +167,15 @@ def conditions(pod: Pod, views: Mapping[str, View], plan: Plan, *, sandbox: bool
     mine = {c["type"] for c in own}
     others = [c.to_dict() for c in (pod.status.conditions if pod.status else None) or () if c.type not in mine]
     return own + others
+
+
+def _closed_gate(name: str, gates: Mapping[str, str]) -> str:
+    """Why this readiness gate holds the pod back; "" where it doesn't."""
+    if name not in gates:
+        return f'corresponding condition of pod readiness gate "{name}" does not exist.'
+    return (
+        "" if gates[name] == "True" else f'the status of pod readiness gate "{name}" is not "True", but {gates[name]}'
+    )
 
 
 def _init_done(container: Container, view: View) -> bool:
@@ -182,14 +220,18 @@ def pod_status(
     }
     if pod_ip:
         status["podIP"], status["podIPs"] = pod_ip, [{"ip": pod_ip}]
+    lost = _lost(spec, views, plan)
+
+    def told(containers: Any) -> list[Json]:
+        return [
+            container_status(pod, c, views[c.name], over=plan.finished, lost=c.name in lost) for c in containers or ()
+        ]
+
     if spec.initContainers:
-        status["initContainerStatuses"] = [container_status(c, views[c.name], True, True) for c in spec.initContainers]
-    simple = plan.initialized or not spec.initContainers
-    status["containerStatuses"] = [container_status(c, views[c.name], simple, False) for c in spec.containers]
+        status["initContainerStatuses"] = told(spec.initContainers)
+    status["containerStatuses"] = told(spec.containers)
     if spec.ephemeralContainers:
-        ephemeral: Any = spec.ephemeralContainers
-        told = [container_status(c, views[c.name], True, False) for c in ephemeral]
-        status["ephemeralContainerStatuses"] = [{**entry, "ready": False} for entry in told]
+        status["ephemeralContainerStatuses"] = [{**e, "ready": False} for e in told(spec.ephemeralContainers)]
     return status
 
 
@@ -201,7 +243,7 @@ def qos_class(spec: PodSpec) -> str:
         limits = (resources.limits if resources else None) or {}
         requests = (resources.requests if resources else None) or {}
         for name in ("cpu", "memory"):
-            limit, request = (quantity(str(q.get(name, "0"))) for q in (limits, {**limits, **requests}))
+            limit, request = (quantity.parse(str(q.get(name, "0"))) for q in (limits, {**limits, **requests}))
             any_at_all = any_at_all or bool(limit or request)
             guaranteed = guaranteed and bool(limit) and limit == request
     if not any_at_all:

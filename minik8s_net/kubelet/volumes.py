@@ -8,17 +8,20 @@ https://kubernetes.io/docs/concepts/storage/volumes/
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lightkube.models.core_v1 import Container, DownwardAPIVolumeFile, KeyToPath, Volume
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
 from ..api.errors import StatusError
 from ..runtime.cri import Mount
+from ..runtime.paths import open_source
 from ..store.client import Client
 from .fields import field_value, resource_value
 from .tokens import PodTokens
@@ -47,15 +50,17 @@ class Volumes:
     def __init__(self, root: Path, client: Client, tokens: PodTokens | None, ca_pem: str, node_ip: str) -> None:
         self.root, self.client, self.tokens, self.ca_pem, self.node_ip = root, client, tokens, ca_pem, node_ip
 
-    def set_up(self, pod: Pod, address: str) -> None:
-        """Make or refresh every volume. Raises VolumeError naming the first that can't be."""
+    def set_up(self, pod: Pod, address: str) -> list[str]:
+        """Make or refresh every volume; what is to be said of those that can't be. One doesn't keep another back."""
+        failed = []
         for volume in (pod.spec.volumes if pod.spec else None) or ():
             try:
                 self._set_up(pod, volume, address)
-            except VolumeError as error:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from None
+            except (VolumeError, OSError, ValueError) as error:  # OSError: a full disk, a name too long
+                failed.append(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}')
         if needs_token(pod):
             write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
+        return failed
 
     def tear_down(self) -> None:
         """Unmount and remove a pod's volumes."""
@@ -67,10 +72,10 @@ class Volumes:
         result = [Mount("/etc/hosts", str(self.root / "etc-hosts"))]
         for mount in container.volumeMounts or ():
             volume = volumes[mount.name]
-            source = self._source(volume)
+            source = str(self._source(volume))
             if sub := mount.subPath or expand(mount.subPathExpr or ""):
-                source = _inside(source, sub)
-            result.append(Mount(mount.mountPath, str(source), _read_only(volume, bool(mount.readOnly))))
+                _ensure_inside(source, sub, make=volume.hostPath is None)
+            result.append(Mount(mount.mountPath, source, _read_only(volume, bool(mount.readOnly)), sub))
         taken = {m.container_path for m in result[1:]}
         if needs_token(pod) and SERVICE_ACCOUNT not in taken:
             result.append(Mount(SERVICE_ACCOUNT, str(self._folder("projected", TOKEN_VOLUME)), True))
@@ -199,18 +204,24 @@ def read_data(client: Client, kind: str, name: str, namespace: str) -> Mapping[s
 
 
 def write_atomically(folder: Path, files: Files) -> None:
-    """Make `folder` show exactly `files`; does nothing where it already does."""
+    """Make `folder` show exactly `files`; does nothing where it already does. Raises VolumeError, OSError: all is as
+    before then."""
     data = folder / "..data"
     if data.is_symlink() and _same(data, files):
         return
+    _refuse_collisions(files)
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f"..{datetime.now():%Y_%m_%d_%H_%M_%S}.{secrets.token_hex(4)}"
     fresh.mkdir()
-    for path, (content, mode) in files.items():
-        target = fresh / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
+    try:
+        for path, (content, mode) in files.items():
+            target = fresh / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(mode)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     old = data.readlink() if data.is_symlink() else None
     link = folder / "..data_tmp"
     link.unlink(missing_ok=True)
@@ -227,19 +238,27 @@ def write_atomically(folder: Path, files: Files) -> None:
         shutil.rmtree(folder / old, ignore_errors=True)
 
 
+def _refuse_collisions(files: Files) -> None:
+    """A path can't be a file and the folder of another one. Raises VolumeError."""
+    paths = {PurePosixPath(path) for path in files}
+    for path in sorted(paths):
+        if folder := next((p for p in path.parents if p in paths), None):
+            raise VolumeError(f'"{folder}" can\'t be a file and the folder of "{path}": give one of them another path')
+
+
 def _same(data: Path, files: Files) -> bool:
     present = {str(p.relative_to(data)): p for p in data.rglob("*") if p.is_file()}
     return present.keys() == files.keys() and all(present[n].read_bytes() == c for n, (c, _) in files.items())
 
 
-def _inside(volume: Path, sub: str) -> Path:
-    target = (volume / sub).resolve()
-    root = volume.resolve()
-    if not target.is_relative_to(root):
-        raise VolumeError(f'subPath "{sub}" leads out of its volume')
-    if not target.exists():
-        target.mkdir(parents=True)
-    return target
+def _ensure_inside(volume: str, sub: str, make: bool) -> None:
+    """Make a folder of a subPath that is missing. Only says early what is wrong with it: the runtime, when it mounts,
+    resolves it again, for containers may have changed what is in the volume by then."""
+    try:
+        os.close(open_source(volume, sub, make))
+    except OSError as error:
+        why = "leads out of its volume" if error.errno == errno.EXDEV else f"cannot be had: {error.strerror}"
+        raise VolumeError(f'subPath "{sub}" {why}') from None
 
 
 def _read_only(volume: Volume, asked: bool) -> bool:

@@ -209,7 +209,24 @@ def _record(data: bytes, at: int, kind: int, length: int) -> str:
     if kind == 33:
         port = int.from_bytes(data[at + 4 : at + 6], "big")
         return f"{_name(data, at + 6)[0]}:{port}"
+    if kind == 15:
+        return f"{int.from_bytes(data[at : at + 2], 'big')} {_name(data, at + 2)[0]}"
+    if kind == 16:
+        return _texts(data[at : at + length])
+    if kind == 6:
+        mname, after = _name(data, at)
+        rname, after = _name(data, after)
+        return " ".join([f"{mname}.", f"{rname}.", *map(str, struct.unpack_from("!5I", data, after))])
     return f"{length} bytes"
+
+
+def _texts(data: bytes) -> str:
+    """A TXT record's strings, in quotes."""
+    texts = []
+    while data:
+        texts.append(f'"{data[1 : 1 + data[0]].decode("ascii", "backslashreplace")}"')
+        data = data[1 + data[0] :]
+    return " ".join(texts)
 
 
 def _name(data: bytes, at: int) -> tuple[str, int]:
@@ -231,7 +248,7 @@ def _name(data: bytes, at: int) -> tuple[str, int]:
 
 def dns_query(ident: int, name: str, qtype: int = 1) -> bytes:
     """A question of class IN, recursion desired."""
-    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.rstrip(".").split("."))
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.rstrip(".").split(".") if part)
     return struct.pack("!6H", ident, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", qtype, 1)
 
 

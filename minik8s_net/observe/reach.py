@@ -1,8 +1,8 @@
 """Who really reaches whom: every pair probed at once from inside its source's namespace, beside what was expected.
 
 One short-lived thread per source joins its namespace and starts all of its probes without waiting; the sockets stay in
-that namespace, so one poll then watches them all. A full matrix costs one timeout, not one per pair. A refusal proves
-as much as an answer: the packet arrived. Only silence is "dropped".
+that namespace, so one poll then watches them all. A full matrix costs one timeout, not one per pair; a large one costs
+one for each `PAIRS`. A refusal proves as much as an answer: the packet arrived. Only silence is "dropped".
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..drawn import Drawn
+from ..kernel import rtnetlink
+from ..kernel.netlink import Socket
 from ..kernel.netns import CLONE_NEWNET, Netns, setns
+from ..kernel.requests import del_neighbour
 
 Json = dict[str, Any]
 Outcome = Literal["open", "refused", "dropped", "unreachable"]
 WIDTH = 80
+PAIRS = 400  # probed at a time: both ends of a pair may learn each other by ARP, and the machine's table holds 1024
 LEAST = 24  # characters of a name in a row
 LEGEND = "✓ answers, o refuses (nobody listens there), · not reached, ! against policy"
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
@@ -156,20 +160,18 @@ def reach(
     timeout: float = 1.0,
     expected: Mapping[tuple[str, str], bool] | Callable[[str, str], bool] | None = None,
 ) -> Reach:
-    """Probe every target from every source at once. Blocking, at most `timeout` seconds; run it off the event loop.
+    """Probe every target from every source. Blocking, at most `timeout` seconds for every `PAIRS`; run it off the
+    event loop.
 
     `expected` says for (source name, target name) whether it should get through.
     """
     began = time.monotonic()
-    pending: dict[socket.socket, _Probe] = {}
-    done: list[_Probe] = []
-    threads = [threading.Thread(target=_start, args=(s, targets, port, protocol, pending, done)) for s in sources]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    _watch(pending, began + timeout)
-    outcomes = {(p.source, p.target): p.outcome for p in (*done, *pending.values())}
+    outcomes: dict[tuple[str, str], Outcome | None] = {}
+    step = max(1, PAIRS // max(1, len(targets)))
+    for start in range(0, len(sources), step):
+        outcomes |= _round(sources[start : start + step], targets, port, protocol, timeout)
+        if step < len(sources):
+            _forget(sources, targets)
     if missing := [s.name for s in sources for t in targets if (s.name, t.name) not in outcomes]:
         raise OSError(f"no probe could start in the namespace of {', '.join(dict.fromkeys(missing))}")
     cells = tuple(
@@ -178,6 +180,56 @@ def reach(
         for t in targets
     )
     return Reach(port, protocol, cells, time.monotonic() - began)
+
+
+def _round(
+    sources: Sequence[Place], targets: Sequence[Place], port: int, protocol: str, timeout: float
+) -> dict[tuple[str, str], Outcome | None]:
+    """All at once. A pair is missing where no thread could enter the source's namespace."""
+    pending: dict[socket.socket, _Probe] = {}
+    done: list[_Probe] = []
+    deadline = time.monotonic() + timeout
+    _each_in_its_namespace(sources, lambda source: _start(source, targets, port, protocol, pending, done))
+    _watch(pending, deadline)
+    return {(p.source, p.target): p.outcome for p in (*done, *pending.values())}
+
+
+def _forget(sources: Sequence[Place], targets: Sequence[Place]) -> None:
+    """Take what both ends have just learned by ARP out of the machine's one table again."""
+    probed = {place.ip for place in (*sources, *targets)}
+
+    def forget(place: Place) -> None:
+        with Socket() as sock:
+            index = {name: i for i, name in rtnetlink.index_names(sock).items()}
+            learned = [n for n in rtnetlink.neighbours(sock) if not n.permanent and n.ip in probed and n.dev in index]
+            sock.burst([del_neighbour(n, index[n.dev]) for n in learned])
+
+    ends = {place.name: place for place in (*sources, *targets) if place.netns is not None}
+    _each_in_its_namespace(list(ends.values()), forget)
+
+
+def _each_in_its_namespace(places: Sequence[Place], work: Callable[[Place], None]) -> None:
+    """Each on a thread of its own, which ends in the namespace it joined."""
+
+    def run(place: Place) -> None:
+        _join(place)
+        work(place)
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in places]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _join(place: Place) -> None:
+    assert place.netns is not None, f"{place.name} is no source: its namespace is not known"
+    if isinstance(place.netns, Path):
+        fd = os.open(place.netns, os.O_RDONLY | os.O_CLOEXEC)
+        setns(fd, CLONE_NEWNET)
+        os.close(fd)
+    else:
+        setns(place.netns if isinstance(place.netns, int) else place.netns.fd, CLONE_NEWNET)
 
 
 def _expected(
@@ -196,14 +248,7 @@ def _start(
     pending: dict[socket.socket, _Probe],
     done: list[_Probe],
 ) -> None:
-    """On a thread of its own, which ends in the namespace it joined. Filling the shared dict and list is atomic."""
-    assert source.netns is not None, f"{source.name} is no source: its namespace is not known"
-    if isinstance(source.netns, Path):
-        fd = os.open(source.netns, os.O_RDONLY | os.O_CLOEXEC)
-        setns(fd, CLONE_NEWNET)
-        os.close(fd)
-    else:
-        setns(source.netns if isinstance(source.netns, int) else source.netns.fd, CLONE_NEWNET)
+    """In the source's namespace. Filling the shared dict and list is atomic."""
     for target in targets:
         probe = _Probe(source.name, target.name)
         sock = socket.socket(socket.AF_INET, _KINDS[protocol])

@@ -96,15 +96,20 @@ def bound_to(names: frozenset[str]) -> set[int]:
     """Take every other capability out of the bounding set, for good; the numbers of those that are left."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
-    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)()
-    _check(_libc.capget(header, data), "capget")
-    ours = data[1] | data[4] << 32  # even root may lack some: a container host may have kept them back
-    kept = {_NUMBERS[name] for name in names if ours >> _NUMBERS[name] & 1}
+    kept = owned(names)
     for number in range(last + 1):
         if number not in kept:
             prctl(PR_CAPBSET_DROP, number)
     return kept
+
+
+def owned(names: frozenset[str]) -> set[int]:
+    """The numbers of those that this process has."""
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _check(_libc.capget(header, data), "capget")
+    ours = data[1] | data[4] << 32  # even root may lack some: a container host may have kept them back
+    return {_NUMBERS[name] for name in names if ours >> _NUMBERS[name] & 1}
 
 
 def hold(kept: set[int]) -> None:

@@ -6,22 +6,20 @@ workload runs (exec closed the pipe), end of file. `final` is a pipe for the ter
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
-import stat
 import sys
-import termios
 from typing import Any, NoReturn
 
-from . import caps, ids, rootfs, user
+from . import caps, child, ids, paths, rootfs, terminal, user
 from .init import Init
 from .log import LogFile
 from .syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, MS_PRIVATE, MS_REC, mount, setns
 
 Json = dict[str, Any]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MESSAGE = 4096  # bytes of a termination message
 START_FAILED = 128  # what containerd reports as exit code of a container that could not start
 
 
@@ -35,29 +33,32 @@ class Reporter:
     """Tells the runtime how a start goes. `host_proc` is a descriptor of the machine's /proc."""
 
     def __init__(self, fd: int, host_proc: int) -> None:
-        self.fd, self._proc = fd, host_proc
+        self.fd, self.host_proc = fd, host_proc
 
     def say(self, message: Json) -> None:
         os.write(self.fd, json.dumps(message).encode() + b"\n")
 
-    def host_pid(self) -> int:
-        return int(os.readlink("self", dir_fd=self._proc))
+    def say_pid(self, key: str) -> None:
+        """Tell by which process id the host knows us."""
+        self.say({key: int(os.readlink("self", dir_fd=self.host_proc))})
 
 
-def run(spec: Json, namespaces: dict[str, int], report: int, final: int, host_proc: int) -> NoReturn:
-    """Born in new mount and PID namespaces: become the container. Never returns."""
+def run(spec: Json, namespaces: dict[str, int], report: int, final: int, host_proc: int, null: int) -> NoReturn:
+    """Born in new mount and PID namespaces: become the container. Never returns. `null` as in `open_null`."""
     try:
+        child.keep_only([*namespaces.values(), report, final, host_proc, null])
+        child.enter()
         os.setsid()
         reporter = Reporter(report, host_proc)
-        reporter.say({"init": reporter.host_pid()})
-        code = _run(spec, namespaces, reporter, final)
+        reporter.say_pid("init")
+        code = _run(spec, namespaces, reporter, final, open_null(null))
     except BaseException as error:
         os.write(report, json.dumps({"error": str(error)}).encode() + b"\n")
         code = START_FAILED
     os._exit(code)
 
 
-def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int) -> int:
+def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int, null: int) -> int:
     config = spec["config"]
     for kind, flag in (("net", CLONE_NEWNET), ("uts", CLONE_NEWUTS), ("ipc", CLONE_NEWIPC)):
         setns(namespaces[kind], flag)
@@ -65,13 +66,16 @@ def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int)
     # `ip netns add` in a place of ours makes its mounts shared: ours must not take them away with the old root
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     rootfs.build(spec["place"], config, spec["etc"], spec["writable"], config["working_dir"] or spec["workdir"])
-    streams = _Streams(config["tty"], config["stdin"])
+    child.keep_only([*log.descriptors(), reporter.fd, reporter.host_proc, final, null])
+    streams = _Streams(config["tty"], config["stdin"], null)
     _touch_message(config["termination_message_path"])
     init = Init(log)
+    shed(spec)
     pid = os.fork()
     if pid == 0:
         _workload(spec, streams, reporter)
-    os.close(reporter.fd)
+    for fd in (reporter.fd, reporter.host_proc):
+        os.close(fd)
     streams.close_child_ends()
     code = init.wait_for(pid, streams.outputs)
     os.write(final, _read_message(config["termination_message_path"]))
@@ -81,14 +85,14 @@ def _run(spec: Json, namespaces: dict[str, int], reporter: Reporter, final: int)
 class _Streams:
     """Standard streams of the workload. `outputs` maps our ends to the stream's name in the log."""
 
-    def __init__(self, tty: bool, stdin: bool) -> None:
+    def __init__(self, tty: bool, stdin: bool, null: int) -> None:
         self.tty = tty
         if tty:
-            master, slave = os.openpty()
+            master, slave = terminal.open_pair()
             self.child, self.outputs = [slave, slave, slave], {master: "stdout"}
             return
         (out, out_child), (err, err_child) = os.pipe(), os.pipe()
-        source = os.pipe()[0] if stdin else os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        source = os.pipe()[0] if stdin else null
         self.child, self.outputs = [source, out_child, err_child], {out: "stdout", err: "stderr"}
 
     def close_child_ends(self) -> None:
@@ -96,22 +100,37 @@ class _Streams:
             os.close(fd)
 
 
+def open_null(null: int) -> int:
+    """/dev/null to read from, by way of a read-only mount of it (`null`): not even its mode can be changed."""
+    return os.open(f"/proc/self/fd/{null}", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def _workload(spec: Json, streams: _Streams, reporter: Reporter) -> NoReturn:
     config = spec["config"]
     try:
-        reporter.say({"pid": reporter.host_pid()})
+        reporter.say_pid("pid")
+        child.keep_only([*streams.child, reporter.fd])
         os.setsid()
         if streams.tty:
-            take_terminal(streams.child[0])
+            terminal.take(streams.child[0])
         become(spec, streams.child, reporter, spec["argv"], spec["entry"], config["tty"])
     except BaseException as error:
         reporter.say({"error": str(error)})
     os._exit(START_FAILED)
 
 
-def take_terminal(slave: int) -> None:
-    """Make the pseudo-terminal behind `fd` this session's controlling terminal."""
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+def shed(spec: Json) -> None:
+    """Before the container's processes can see this one: keep no more than `become` needs and they may have.
+
+    A container with CAP_SYS_PTRACE can take over whatever it sees: its PID 1, and execs on their way in.
+    """
+    if spec["single_id"]:
+        ids.pretend()
+    caps.hold(caps.owned(caps.DEFAULT | _wanted(spec["config"])))
+
+
+def _wanted(config: Json) -> frozenset[str]:
+    return caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
 
 
 def become(
@@ -121,14 +140,9 @@ def become(
     config = spec["config"]
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
-    workdir = config["working_dir"] or spec["workdir"]
-    os.makedirs(workdir, exist_ok=True)
-    os.chdir(workdir)
+    paths.enter(config["working_dir"] or spec["workdir"])
     os.umask(0o022)
-    if ids.is_single():
-        ids.pretend()
-    wanted = caps.wanted(config["add_capabilities"], config["drop_capabilities"], config["privileged"])
-    user.become(config, wanted, streams)
+    user.become(config, _wanted(config), streams)
     signal.set_wakeup_fd(-1)
     for number in (*range(1, 32), signal.SIGRTMIN):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -142,7 +156,8 @@ def become(
 
 def serve_builtin(entry: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     """Run a server that the runtime has preloaded: `module:function`, in this process."""
-    os.closerange(3, 4096)
+    child.keep_only([])
+    child.stay()
     os.environ.clear()
     os.environ.update(env)
     sys.argv = argv
@@ -189,16 +204,15 @@ def _not_runnable(name: str) -> Exception:
 
 
 def _touch_message(path: str) -> None:
-    if path and os.path.isdir(os.path.dirname(path)):
-        with open(path, "ab") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                os.fchmod(file.fileno(), 0o666)  # whoever the workload is
+    if (fd := paths.open_message(path)) is not None:
+        os.fchmod(fd, 0o666)  # whoever the workload is
+        os.close(fd)
 
 
 def _read_message(path: str) -> bytes:
-    """At most 4096 bytes, as Kubernetes allows."""
+    """The last 4096 bytes, as Kubernetes' kubelet reads them."""
     try:
-        with open(path, "rb") as file:
-            return file.read(4096)
+        fd = paths.open_regular(path, os.O_RDONLY)
+        return os.pread(fd, MESSAGE, max(0, os.fstat(fd).st_size - MESSAGE))
     except OSError:
         return b""

@@ -40,11 +40,13 @@ class Sandbox:
 
 @dataclass
 class Mount:
-    """A bind mount into the container. `host_path` is a path in the cluster's mount namespace (state folder, tmpfs)."""
+    """A bind mount into the container. `host_path` is a path in the cluster's mount namespace (state folder, tmpfs),
+    `sub_path` one within what is there, which containers may have changed: whoever mounts it resolves it."""
 
     container_path: str
     host_path: str
     read_only: bool = False
+    sub_path: str = ""
 
 
 @dataclass

@@ -1,16 +1,21 @@
 """Starting the runtime: a new process that shuts itself into namespaces of its own and becomes their PID 1.
 
-    caller ── spawns ──► user namespace (unless root), mount, net ── fork into a PID namespace ──► the runtime
+    caller ── spawns ──► user namespace (unless root), mount, net ── fork into a PID namespace ── exec ──► the runtime
 
 Everything the cluster makes (namespaces, mounts, processes) lives inside and goes with that last process: the kernel
 kills every process of a PID namespace with its PID 1, and mounts and namespaces end with their last user.
+
+That last exec is for the interpreter's sake: containers are forks of the runtime, and their /proc/self/exe leads to the
+machine's file by the very mount it was started from. So it is started once more, from a read-only mount.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from . import names
 from .syscalls import (
@@ -20,22 +25,28 @@ from .syscalls import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    MOUNT_ATTR_RDONLY,
     MS_NODEV,
     MS_NOSUID,
     MS_PRIVATE,
     MS_REC,
     PR_SET_NAME,
     bind,
+    clone_tree,
     fork_into,
     mount,
+    move_mount,
+    need_openat2,
     prctl,
     unshare,
 )
 
 if TYPE_CHECKING:
     from ..state import State
+    from .server import Server
 
 PRIVATE = "/run/minik8s"
+RECORDED = "recorded\n"
 _NO_USER_NAMESPACES = """this user may not make user namespaces ({error}).
 As root, one of these allows it:
   sysctl -w kernel.unprivileged_userns_clone=1               # Debian
@@ -48,8 +59,13 @@ class StartError(RuntimeError):
     """The runtime did not start. The text says why and what to type next."""
 
 
-def start(state: State, cluster: str) -> int:
-    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError."""
+def start(state: State, cluster: str, record: Callable[[int], object] = lambda _: None) -> int:
+    """Start the runtime of `cluster`; its process id on the host, once its socket accepts. Raises StartError.
+
+    `record` gets that id as soon as there is one. Until it has returned, the runtime makes nothing but its own
+    namespaces; and if we die before, it reads the end of its standard input and ends too: there is never one that
+    nobody knows of.
+    """
     import subprocess
 
     names.remove_names(state)  # of a predecessor that was killed
@@ -73,6 +89,12 @@ def start(state: State, cluster: str) -> int:
         if word == "map":
             child.stdin.write(_map_ids(child.pid) + "\n")
             child.stdin.flush()
+            word, _, rest = child.stdout.readline().strip().partition(" ")
+        if word == "born":
+            record(int(rest))
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(RECORDED)
+                child.stdin.flush()
             word, _, rest = child.stdout.readline().strip().partition(" ")
         rest += child.stdout.read()
     child.wait()
@@ -115,27 +137,54 @@ def _subordinate(path: str) -> list[str]:
 
 
 def main() -> int:
-    """The new process. Says `ready PID` or `error TEXT` on its standard output, once."""
-    cluster, root = sys.argv[1:3]
-    is_root = os.geteuid() == 0
-    try:
-        if not is_root:
-            _enter_user_namespace()
-        _enter_namespaces()
-        pid = int(os.readlink("/proc/self"))
-        host_names = names.prepare(root, cluster, pid) if is_root else None
-        _private_run(host_names)
-        prctl(PR_SET_NAME, f"minik8s-{cluster}"[:15].encode())
-        from .server import Server
+    """The new process. Says `born PID`, then `ready PID` or `error TEXT` on its standard output.
 
-        server = Server(cluster, pid, host_names)
+    Its arguments: the cluster's name, its folder; a third one in its second life, the host's /run/netns (a descriptor).
+    """
+    cluster, root, *host_names = sys.argv[1:]
+    try:
+        if not host_names:
+            _shut_in(cluster, root)
+        server = _serve(cluster, host_names[0])
     except OSError as error:
         print(f"error {error.strerror or error}", flush=True)
         return 1
-    print(f"ready {pid}", flush=True)
+    print(f"ready {server.pid}", flush=True)
     os.dup2(2, 1)
     server.serve()
     return 0
+
+
+def _shut_in(cluster: str, root: str) -> NoReturn:
+    need_openat2()
+    is_root = os.geteuid() == 0
+    if not is_root:
+        _enter_user_namespace()
+    _enter_namespaces()
+    print(f"born {_own_pid()}", flush=True)
+    if sys.stdin.readline() != RECORDED:
+        sys.exit(1)  # whoever started us is dead: nobody would ever end us
+    host_names = names.prepare(root, cluster, _own_pid()) if is_root else None
+    _private_run(host_names)
+    if host_names is not None:
+        os.set_inheritable(host_names, True)
+    program = os.readlink("/proc/self/exe")
+    move_mount(clone_tree(program, MOUNT_ATTR_RDONLY), program)  # at its own path: it looks for its library from there
+    arguments = [sys.executable, "-m", "minik8s_net.runtime", cluster, root, str(host_names or "")]
+    os.execv(program, arguments)
+
+
+def _serve(cluster: str, host_names: str) -> Server:
+    from .server import Server
+
+    if host_names:
+        os.set_inheritable(int(host_names), False)
+    prctl(PR_SET_NAME, f"minik8s-{cluster}"[:15].encode())
+    return Server(cluster, _own_pid(), int(host_names) if host_names else None)
+
+
+def _own_pid() -> int:
+    return int(os.readlink("/proc/self"))
 
 
 def _enter_user_namespace() -> None:

@@ -6,15 +6,14 @@ holds for children only. The helper waits, and writes the exit code into `status
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import socket
-import struct
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .container import Reporter, become, take_terminal
+from . import child, terminal
+from .container import Reporter, become, open_null, shed
 from .syscalls import setns
 
 if TYPE_CHECKING:
@@ -28,28 +27,27 @@ def start(
     request: Request,
     spec: Json,
     init: int,
-    proc: int,
+    descriptors: tuple[int, int],
     command: list[str],
     tty: bool,
     stdin: bool,
 ) -> None:
     """Answers {"pid", "tty", "stdin"} with the descriptors [stdin] stdout [stderr] status once the program runs.
 
-    With a tty: master, status.
+    With a tty: master, status. `descriptors`: of the host's /proc, and as `open_null` wants it.
     """
+    proc, null = descriptors
     report, report_child = os.pipe2(os.O_CLOEXEC)
     status, status_child = os.pipe2(os.O_CLOEXEC)
     theirs: list[int] = []
     ours: list[int] = []
     carrier, carrier_child = socket.socketpair()
     if not tty:
-        source, to_source = os.pipe2(os.O_CLOEXEC) if stdin else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
+        source, to_source = os.pipe2(os.O_CLOEXEC) if stdin else (open_null(null), -1)
         (out, out_child), (err, err_child) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         theirs, ours = [source, out_child, err_child], [*([to_source] if stdin else []), out, err]
     pid = os.fork()
     if pid == 0:
-        for fd in ours:
-            os.close(fd)
         _help(spec, init, Reporter(report_child, proc), status_child, theirs, carrier_child, command)
     server.adopt(pid, lambda _code: None)
     for fd in (report_child, status_child, *theirs):
@@ -87,7 +85,8 @@ def _help(
 ) -> NoReturn:
     code = 128 + signal.SIGKILL
     try:
-        signal.set_wakeup_fd(-1)
+        child.keep_only([*streams, reporter.fd, reporter.host_proc, status, *([] if streams else [carrier.fileno()])])
+        child.enter()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         for fd in [os.open(f"/proc/{init}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in _KINDS]:
@@ -95,17 +94,15 @@ def _help(
             os.close(fd)
         tty = not streams
         if tty:
-            master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-            slave = _slave_of(master)
+            master, slave = terminal.open_pair()
             socket.send_fds(carrier, [b"t"], [master])
             os.close(master)
             streams = [slave, slave, slave]
+        shed(spec)
         pid = os.fork()
         if pid == 0:
             _become(spec, streams, reporter, command, tty)
-        os.close(reporter.fd)
-        for fd in set(streams):
-            os.close(fd)
+        child.keep_only([status])
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         code = ended if ended >= 0 else 128 - ended
     except BaseException as error:
@@ -120,19 +117,13 @@ def _help(
 _KINDS = ("ipc", "uts", "net", "pid", "mnt")
 
 
-def _slave_of(master: int) -> int:
-    """Unlock and open the terminal's other end by its number: the container's devpts is ours by now."""
-    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK
-    (number,) = struct.unpack("i", fcntl.ioctl(master, 0x80045430, struct.pack("i", 0)))  # TIOCGPTN
-    return os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-
-
 def _become(spec: Json, streams: list[int], reporter: Reporter, command: list[str], tty: bool) -> NoReturn:
     try:
-        reporter.say({"pid": reporter.host_pid()})
+        reporter.say_pid("pid")
+        child.keep_only([*streams, reporter.fd])
         os.setsid()
         if tty:
-            take_terminal(streams[0])
+            terminal.take(streams[0])
         become(spec, streams, reporter, command, None, tty)
     except BaseException as error:
         reporter.say({"error": str(error)})

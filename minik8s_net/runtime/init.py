@@ -21,6 +21,8 @@ FORWARDED = (
     signal.SIGWINCH,
 )
 
+LAST_BYTES = 1 << 20  # what a pipe or terminal can hold when the workload ends; others may write on for ever
+
 
 class Init:
     """Made before the workload is forked, so that no signal is missed."""
@@ -48,8 +50,9 @@ class Init:
                 elif not self._pump(fd, outputs[fd]):
                     poll.unregister(fd)
         for fd, stream in outputs.items():
-            while self._pump(fd, stream) and select.select([fd], [], [], 0)[0]:
-                pass
+            left = LAST_BYTES
+            while left > 0 and select.select([fd], [], [], 0)[0] and (count := self._pump(fd, stream)):
+                left -= count
         self._log.finish()
         return code
 
@@ -74,17 +77,17 @@ class Init:
                 ended = os.waitstatus_to_exitcode(status)
                 code = ended if ended >= 0 else 128 - ended
 
-    def _pump(self, fd: int, stream: str) -> bool:
-        """Move what is there to the log; False at the end of the stream."""
+    def _pump(self, fd: int, stream: str) -> int:
+        """Move what is there to the log: how many bytes, 0 at the end of the stream."""
         try:
             data = os.read(fd, 1 << 16)
         except BlockingIOError:
-            return True
+            return 1  # a process of the container has read it: not the end
         except OSError:  # EIO: the last user of a terminal has left
-            return False
+            return 0
         if data:
             self._log.write(stream, data)
-        return bool(data)
+        return len(data)
 
 
 def _noted(number: int, frame: object) -> None:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import os
 import time
 
+from .syscalls import clone_tree
+
 MAX_LINE = 16 << 10
 MAX_FILE = 10 << 20
 
 
 class LogFile:
-    """Opened before the container's root is changed; works through descriptors from then on."""
+    """Opened before the container's root is changed; works through descriptors from then on.
+
+    The folder is held by a mount of its own: nothing above it can be reached, by whoever gets hold of the descriptor.
+    """
 
     def __init__(self, path: str) -> None:
         folder, self._name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = clone_tree(folder)
         self._rest: dict[str, bytes] = {}
         self._open()
 
@@ -28,6 +33,10 @@ class LogFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._name, flags, 0o640, dir_fd=self._folder)
         self._size = os.fstat(self._fd).st_size
+
+    def descriptors(self) -> list[int]:
+        """What it works through at the moment."""
+        return [self._folder, self._fd]
 
     def write(self, stream: str, data: bytes) -> None:
         """What the container wrote; an unfinished line waits for its end."""

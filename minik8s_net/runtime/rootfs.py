@@ -5,16 +5,23 @@
     /usr            the machine's, recursively read-only *before* anything runs
     /proc /sys /dev its own; kernel knobs read-only, device nodes bound from the machine
 
-Files that only root may read (/etc/shadow, host keys) are not copied, /var/lib and homes start empty.
+Files that only root may read (/etc/shadow, host keys) are not copied, /var/lib and homes start empty. What is the
+machine's own is shown through read-only mounts, device nodes too (one can write to the device, but not chmod it).
+
+Volumes are full of what containers put there, links to the host among it, and this is the host's root at work. So from
+the first volume on no path is followed that leads through one: sources are all opened (as mounts that are mounted
+nowhere yet) before any target is, and targets are opened within the new root, then mounted on by descriptor.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
 from typing import Any
 
+from . import paths
 from .syscalls import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
@@ -23,8 +30,11 @@ from .syscalls import (
     MS_NOSUID,
     MS_RDONLY,
     bind,
+    clone_tree,
     mount,
     mount_setattr,
+    move_mount,
+    new_mount,
     pivot_root,
 )
 
@@ -141,68 +151,82 @@ def _copy_file(source: str, target: str, mode: int) -> None:
 
 
 def _only_files_and_dns(path: str) -> None:
-    """The machine may ask mDNS or systemd-resolved for names: a pod asks /etc/hosts and the cluster's DNS."""
+    """The machine may ask mDNS or systemd-resolved for names: a pod asks /etc/hosts and the cluster's DNS.
+
+    The copy may be a link as the machine's own file is: what is written replaces it.
+    """
     lines = []
-    if os.path.exists(path):
-        with open(path) as file:
+    try:
+        with open("/etc/nsswitch.conf") as file:
             lines = [line for line in file if not line.startswith("hosts:")]
-    with open(path, "w") as file:
+    except OSError:
+        pass
+    with open(f"{path}.new", "w") as file:
         file.writelines([*lines, "hosts: files dns\n"])
+    os.replace(f"{path}.new", path)
 
 
 def build(container: str, config: dict[str, Any], etc: dict[str, str], writable: Iterable[str], workdir: str) -> None:
     """In the container's new mount namespace (and its network namespace): make its root and move there.
 
-    `etc` maps file names below /etc to their text. Raises OSError, whose text names the mount that failed.
+    `etc` maps file names below /etc to their text. Raises OSError, whose text names the mount that failed. Descriptors
+    stay open: the caller closes all but his own.
     """
     base = f"{ROOTS}/{container}"
     root = f"{base}/root"
-    mount(
-        "overlay",
-        root,
-        "overlay",
-        MS_NODEV,
-        f"lowerdir={TEMPLATE},upperdir={base}/upper,workdir={base}/work,userxattr",
-    )
+    volumes = [_source(volume) for volume in config["mounts"]]
+    within = _overlay(TEMPLATE, base, root)
     for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
-            bind(f"/{name}", f"{root}/{name}", recursive=True)
-            mount_setattr(f"{root}/{name}", MOUNT_ATTR_RDONLY, recursive=True)
+            _show(f"/{name}", f"{root}/{name}")
     for name, text in etc.items():
         with open(f"{root}/etc/{name}", "w") as file:
             file.write(text)
     for name in _DEVICES:
-        bind(f"/dev/{name}", f"{root}/dev/{name}")
+        _show(f"/dev/{name}", f"{root}/dev/{name}")
     mount("devpts", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")
-    own = [_held(root)]  # what is the container's own, and no volume
+    own = [within]  # what is the container's own, and no volume
     for number, path in enumerate(writable):
-        own += make_place(root, f"{base}/place-{number}", path, is_dir=True)
-        mount("tmpfs", root + path, "tmpfs", MS_NODEV, "mode=755,size=64m")
-        own.append(_held(root + path))
-    for number, volume in enumerate(config["mounts"]):
-        own += _mount_volume(root, f"{base}/volume-{number}", volume)
+        place, made = _make_place(within, f"{base}/place-{number}", path, is_dir=True)
+        tmpfs = new_mount("tmpfs", {"mode": "755", "size": "64m"}, MOUNT_ATTR_NODEV)
+        move_mount(tmpfs, place)
+        own += [*made, tmpfs]
+    for number, (volume, source) in enumerate(zip(config["mounts"], volumes, strict=True)):
+        try:
+            own += _mount_volume(within, f"{base}/volume-{number}", volume["container_path"], source)
+        except OSError as error:
+            why = f"mount {volume['host_path']} on {volume['container_path']}: {error.strerror}"
+            raise OSError(error.errno, why) from None
     _kernel_views(root, config["privileged"])
-    pivot_root(root)
+    pivot_root(within)
     if config["read_only_root"]:
         _lock(own, workdir, config["termination_message_path"])
-    for fd in own:
-        os.close(fd)
 
 
-def _held(mounted: str) -> int:
-    """A mount by a descriptor: a volume may hide its path later."""
-    return os.open(mounted, os.O_PATH | os.O_CLOEXEC)
+def _show(source: str, target: str) -> None:
+    """Something of the machine, to look at."""
+    move_mount(clone_tree(source, MOUNT_ATTR_RDONLY), target)
+
+
+def _overlay(lower: str, place: str, target: str | int) -> int:
+    """Mount a writable layer over `lower`; the mount's descriptor."""
+    for name in ("upper", "work"):
+        os.makedirs(f"{place}/{name}", exist_ok=True)
+    layers = {"lowerdir": lower, "upperdir": f"{place}/upper", "workdir": f"{place}/work", "userxattr": None}
+    layer = new_mount("overlay", layers, MOUNT_ATTR_NODEV)
+    move_mount(layer, target)
+    return layer
 
 
 def _lock(own: list[int], workdir: str, message: str) -> None:
     """Inside: only volumes, /dev/shm and what the termination message is written to stay writable."""
-    os.makedirs(workdir, exist_ok=True)
-    if message and os.path.isdir(os.path.dirname(message)):
-        _touch(message)
-        bind(message, message)
+    paths.enter(workdir)
+    if (fd := paths.open_message(message)) is not None:
+        move_mount(clone_tree(fd), fd)
+        os.close(fd)  # what is open for writing cannot become read-only
     for fd in own:
-        mount_setattr(f"/proc/self/fd/{fd}", MOUNT_ATTR_RDONLY)
+        mount_setattr(fd, MOUNT_ATTR_RDONLY)
 
 
 def _kernel_views(root: str, privileged: bool) -> None:
@@ -220,36 +244,38 @@ def _kernel_views(root: str, privileged: bool) -> None:
         if os.path.isdir(root + masked):
             mount("tmpfs", root + masked, "tmpfs", MS_RDONLY, "size=0")
         elif os.path.exists(root + masked):
-            bind("/dev/null", root + masked)
+            _show("/dev/null", root + masked)
 
 
-def _mount_volume(root: str, place: str, volume: dict[str, Any]) -> list[int]:
-    source, path = volume["host_path"], os.path.normpath("/" + volume["container_path"])
-    made = make_place(root, place, path, os.path.isdir(source))
-    bind(source, root + path, recursive=True)
-    attributes = MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if volume.get("read_only") else 0)
-    mount_setattr(root + path, attributes, recursive=True)
+def _source(volume: dict[str, Any]) -> int:
+    """A volume as a mount that is mounted nowhere yet."""
+    try:
+        found = paths.open_source(volume["host_path"], volume.get("sub_path", ""))
+    except OSError as error:
+        raise OSError(error.errno, f"mount {volume['host_path']}: {error.strerror}") from None
+    source = clone_tree(found, MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if volume.get("read_only") else 0))
+    os.close(found)
+    return source
+
+
+def _mount_volume(root: int, spare: str, path: str, source: int) -> list[int]:
+    path = os.path.normpath("/" + path)
+    if path.strip("/") == "":
+        raise OSError(errno.EINVAL, "a volume cannot be the container's root")
+    place, made = _make_place(root, spare, path, stat.S_ISDIR(os.fstat(source).st_mode))
+    move_mount(source, place)
     return made
 
 
-def make_place(root: str, place: str, path: str, is_dir: bool) -> list[int]:
-    """Make sure that `path` exists in the container, to mount on it.
+def _make_place(root: int, spare: str, path: str, is_dir: bool) -> tuple[int, list[int]]:
+    """A descriptor of `path` in the container, to mount on; what is missing of it is made.
 
     Below the read-only /usr it cannot be made: there the nearest existing folder gets an overlay of its own (returned).
     """
-    made: list[int] = []
-    if os.path.exists(root + path):
-        return made
-    parent = os.path.dirname(path)
-    while not os.path.isdir(root + parent):
-        parent = os.path.dirname(parent)
-    if os.statvfs(root + parent).f_flag & os.ST_RDONLY:
-        for name in ("upper", "work"):
-            os.makedirs(f"{place}/{name}")
-        layers = f"lowerdir={root}{parent},upperdir={place}/upper,workdir={place}/work,userxattr"
-        mount("overlay", root + parent, "overlay", MS_NODEV, layers)
-        made.append(_held(root + parent))
-    os.makedirs(root + (path if is_dir else os.path.dirname(path)), exist_ok=True)
-    if not is_dir:
-        _touch(root + path)
-    return made
+    found, missing = paths.nearest(root, path)
+    made = []
+    if missing and os.fstatvfs(found).f_flag & os.ST_RDONLY:
+        made = [_overlay(f"/proc/self/fd/{found}", spare, found)]
+        os.close(found)
+        found = os.dup(made[0])
+    return paths.make_below(found, missing, is_dir), made

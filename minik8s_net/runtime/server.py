@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import rootfs
+from . import child, rootfs
 from .wire import Channel, Json
 
 SOCKET = "/run/minik8s/runtime.sock"
@@ -131,6 +131,7 @@ class Server:
         if pid == 0:
             code = 1
             try:
+                child.keep_only([])
                 work()
                 code = 0
             except BaseException as error:

@@ -9,10 +9,11 @@ import os
 import stat
 from typing import Any
 
-from . import caps
+from . import caps, paths
 
 Json = dict[str, Any]
 ROOTS_HOME = "/root"
+_LONGEST = 1 << 20  # bytes of /etc/passwd
 
 
 def home(config: Json) -> str:
@@ -40,11 +41,13 @@ def become(config: Json, capabilities: frozenset[str], streams: list[int]) -> No
 def _account(user: int | None) -> tuple[int, str]:
     """(group, home) of a user of the container's own files; (0, /) of one that is in none."""
     try:
-        with open("/etc/passwd") as file:
-            for line in file:
-                parts = line.rstrip("\n").split(":")
-                if len(parts) > 5 and parts[2] == str(user):
-                    return int(parts[3]), parts[5]
+        fd = paths.open_regular("/etc/passwd", os.O_RDONLY)
+        text = os.read(fd, _LONGEST).decode(errors="replace")
+        os.close(fd)
+        for line in text.splitlines():
+            parts = line.split(":")
+            if len(parts) > 5 and parts[2] == str(user):
+                return int(parts[3]), parts[5]
     except (OSError, ValueError):
         pass
     return 0, "/"

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import container, execs, images, names, rootfs, sandbox
-from .syscalls import CLONE_NEWNS, CLONE_NEWPID, fork_into
+from . import container, execs, ids, images, names, rootfs, sandbox
+from .syscalls import CLONE_NEWNS, CLONE_NEWPID, MOUNT_ATTR_RDONLY, clone_tree, fork_into
 
 if TYPE_CHECKING:
     from .server import Request, Server
@@ -47,6 +47,7 @@ class Verbs:
         self._server, self._cluster, self._host_names = server, cluster, host_names
         self._home = sandbox.Home()
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._null = clone_tree("/dev/null", MOUNT_ATTR_RDONLY)
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, Container] = {}
         self._places = 0
@@ -118,8 +119,7 @@ class Verbs:
         request.answer()
 
     def remove_pod_sandbox(self, request: Request, sandbox_id: str) -> None:
-        found = self._sandboxes.get(sandbox_id)
-        if found is None:
+        if (found := self._sandboxes.get(sandbox_id)) is None:
             request.answer()
             return
         self._kill_all(sandbox_id)
@@ -176,6 +176,7 @@ class Verbs:
             "hostname": of_pod["hostname"],
             "writable": image["writable"],
             "workdir": image.get("workdir", "/"),
+            "single_id": ids.is_single(),
             "etc": {
                 "hostname": of_pod["hostname"] + "\n",
                 "hosts": of_pod["hosts"] or "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
@@ -183,8 +184,8 @@ class Verbs:
             },
         }
         status = {"id": number, "sandbox_id": sandbox_id, "config": config, "state": "created", "pid": 0}
-        status |= {"created_at": time.time(), "started_at": 0.0, "finished_at": 0.0, "exit_code": 0}
-        status |= {"reason": "", "message": ""}
+        status |= {"created_at": time.time(), "started_at": 0.0, "finished_at": 0.0}
+        status |= {"exit_code": 0, "reason": "", "message": ""}
         self._places += 1
         spec["place"] = str(self._places)
         self._containers[number] = Container(status, spec, f"{rootfs.ROOTS}/{self._places}")
@@ -211,7 +212,7 @@ class Verbs:
         final, final_child = os.pipe2(os.O_CLOEXEC)
         pid = fork_into(CLONE_NEWNS | CLONE_NEWPID)
         if pid == 0:
-            container.run(one.spec, home.namespaces, report_child, final_child, self._proc)
+            container.run(one.spec, home.namespaces, report_child, final_child, self._proc, self._null)
         os.close(report_child)
         os.close(final_child)
         one.init = pid
@@ -290,8 +291,7 @@ class Verbs:
             kill()
 
     def remove_container(self, request: Request, container_id: str) -> None:
-        one = self._containers.get(container_id)
-        if one is None:
+        if (one := self._containers.get(container_id)) is None:
             request.answer()
             return
         if one.init:
@@ -331,12 +331,12 @@ class Verbs:
         one = self._container(container_id)
         if one.status["state"] != "running" or not one.init:
             self._refuse("Unavailable", f'container "{container_id}" is {one.status["state"]}, not running')
-        execs.start(self._server, request, one.spec, one.init_on_host, self._proc, command, tty, stdin)
+        fds = self._proc, self._null
+        execs.start(self._server, request, one.spec, one.init_on_host, fds, command, tty, stdin)
 
     def kill_exec(self, request: Request, container_id: str, pid: int) -> None:
         """End an exec'd process by its pid on the host: only one that is in this container."""
-        one = self._container(container_id)
-        if one.init:
+        if (one := self._container(container_id)).init:
             execs.kill(pid, one.init_on_host)
         request.answer()
 

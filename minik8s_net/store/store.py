@@ -20,10 +20,16 @@ from pathlib import Path
 import msgspec
 
 from ..api.errors import StatusError
+from .history import History
 from .version import Event, Json, Version
 
 LOCK_PATIENCE = 2.0  # seconds that a controller which is just ending gets to let go of the file
 HISTORY = 4096  # events per resource that a watch can resume from
+HISTORY_BYTES = 32 << 20  # and bytes of their objects (the versions before them can double that)
+PASSING = (  # what the machine lacks or somebody holds, for now: the file is as we wrote it
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+)  # fmt: skip
 Handler = Callable[[Event], None]
 Versions = list[Version]
 Events = list[Event]
@@ -89,7 +95,7 @@ class Store:
         """Open or create the database. Raises StoreError. (Cluster-scoped objects have namespace "".)"""
         self._objects: dict[str, dict[tuple[str, str], Version]] = {}
         self._sorted: dict[str, Versions] = {}
-        self._history: dict[str, deque[Event]] = {}
+        self._history: dict[str, History] = {}
         self._subscribers: dict[str, list[Handler]] = {}
         self._pending: deque[Event] = deque()
         self._notifying = False
@@ -103,11 +109,10 @@ class Store:
             self._load()
         except (sqlite3.OperationalError, sqlite3.DatabaseError, msgspec.DecodeError, KeyError, TypeError) as error:
             self._db.close()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
                 raise StoreError(f"{path}: {error}") from error
             raise damaged(path, error) from error
         self._oldest = self.revision  # nothing before this start can be replayed
-        self._dropped: dict[str, int] = {}  # the newest revision that fell out of a resource's history
 
     def _load(self) -> None:
         """All objects into memory. Raises what a damaged file makes it raise."""
@@ -194,22 +199,20 @@ class Store:
 
     def since(self, resource: str, revision: int) -> Events:
         """The events after `revision`, oldest first. Raises Expired."""
-        if revision < max(self._oldest, self._dropped.get(resource, 0)):
+        history = self._history.get(resource)
+        if revision < max(self._oldest, history.dropped if history else 0):
             raise Expired(f"too old resource version: {revision} ({self.revision})")
-        return [event for event in self._history.get(resource, ()) if event.revision > revision]
+        return [event for event in history.events if event.revision > revision] if history else []
 
     def changed_since(self, resource: str, revision: int) -> bool:
         """Whether anything of `resource` was written after `revision` (or may have been: before this start)."""
         history = self._history.get(resource)
-        return revision < self._oldest or bool(history and history[-1].revision > revision)
+        return revision < self._oldest or bool(history and history.events[-1].revision > revision)
 
     def _committed(self, event: Event) -> None:
         resource = event.new.resource
         self._sorted.pop(resource, None)
-        history = self._history.setdefault(resource, deque(maxlen=HISTORY))
-        if len(history) == HISTORY:
-            self._dropped[resource] = history[0].revision
-        history.append(event)
+        self._history.setdefault(resource, History()).append(event, HISTORY, HISTORY_BYTES)
         self._pending.append(event)
         if self._notifying:
             return

@@ -15,6 +15,9 @@ Json = dict[str, Any]
 C = "containers: [{name: c, image: x}]"
 T = f"{{metadata: {{labels: {{a: b}}}}, spec: {{{C}}}}}"
 JOB = "{spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}"
+INNER = "template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}"
+TEMPLATE = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}"
+DAEMON = f"selector: {{matchLabels: {{a: b}}}}, template: {TEMPLATE}"
 CASES = f"""
 - batch/v1 CronJob
 - {{schedule: '61 * * * *', jobTemplate: {JOB}}}
@@ -24,6 +27,28 @@ CASES = f"""
 - {{schedule: '@noon', timeZone: Mars/Olympus, jobTemplate: {JOB}}}
 - ['spec.schedule: Invalid value: "@noon": unrecognized descriptor: @noon',
    'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone Mars/Olympus']
+---
+- batch/v1 Job
+- {{{INNER}, completions: 2, backoffLimitPerIndex: 1, podReplacementPolicy: Never}}
+- ['spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode',
+   'spec.podReplacementPolicy: Unsupported value: "Never": supported values: "Failed", "TerminatingOrFailed"']
+---
+- batch/v1 Job
+- {{{INNER}, completions: 2, completionMode: Indexed, maxFailedIndexes: 3}}
+- ['spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified',
+   'spec.maxFailedIndexes: Invalid value: 3: must be less than or equal to completions']
+---
+- apps/v1 DaemonSet
+- {{{DAEMON}, updateStrategy: {{rollingUpdate: {{maxSurge: 1}}}}}}
+- ['spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero']
+---
+- apps/v1 DaemonSet
+- {{{DAEMON}, updateStrategy: {{rollingUpdate: {{maxSurge: 101%, maxUnavailable: 0}}}}}}
+- ['spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: "101%": must not be greater than 100%']
+---
+- apps/v1 DaemonSet
+- {{{DAEMON}, updateStrategy: {{rollingUpdate: {{maxUnavailable: 0%}}}}}}
+- ['spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0']
 ---
 - v1 Pod
 - {{{C}, affinity: {{nodeAffinity: {{preferredDuringSchedulingIgnoredDuringExecution: [

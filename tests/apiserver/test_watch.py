@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import resource
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from minik8s_net.apiserver import watching
 from minik8s_net.store import store as store_module
 
 from .serving import Api, Json, Serving
@@ -159,6 +161,44 @@ def test_a_watcher_that_does_not_read_disturbs_nobody(cluster: Serving, api: Api
             big["data"]["n"] = str(number)
             assert api("PUT", f"{configmaps}/big", big).code == 200
         idle.close()
+
+
+def test_a_watcher_that_does_not_read_is_cut_off(
+    cluster: Serving, api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is kept for it: what it has not been told by then it lists again."""
+    monkeypatch.setattr(watching, "QUEUE_BYTES", 2_000_000)
+    handlers = cluster.registry.store._subscribers["configmaps"]
+    before = cluster.call(lambda: len(handlers))
+    big = {"metadata": {"name": "big"}, "data": {"x": "y" * 500_000}}
+    with cluster.api() as idle, idle.open("GET", f"{configmaps}?watch=1") as response:
+        api.create(configmaps, big)
+        assert cluster.call(lambda: len(handlers)) == before + 1
+        for number in range(60):  # more than sockets and buffers hold
+            big["data"]["n"] = str(number)
+            assert api("PUT", f"{configmaps}/big", big).code == 200
+        deadline = time.monotonic() + 5
+        while cluster.call(lambda: len(handlers)) > before:
+            assert time.monotonic() < deadline, "still subscribed"
+            time.sleep(0.02)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            while line := response.readline():
+                assert json.loads(line)["type"] in ("ADDED", "MODIFIED")
+            raise http.client.IncompleteRead(b"")
+        idle.close()
+
+
+def test_what_there_was_to_begin_with_is_no_lag(
+    cluster: Serving, api: Api, configmaps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "QUEUE_BYTES", 100_000)
+    for number in range(40):  # more than sockets and buffers hold
+        api.create(configmaps, {"metadata": {"name": f"c{number:02}"}, "data": {"x": "y" * 500_000}})
+    with cluster.api() as slow, slow.open("GET", f"{configmaps}?watch=1") as response:
+        api.create(configmaps, config("last"))
+        seen = [json.loads(response.readline()) for _ in range(41)]
+        slow.close()
+    assert [name for _, name in told(seen)] == [*(f"c{number:02}" for number in range(40)), "last"]
 
 
 def test_many_idle_watches_disturb_nobody(cluster: Serving, api: Api, configmaps: str) -> None:

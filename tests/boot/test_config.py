@@ -12,10 +12,13 @@ from minik8s_net.config import ClusterConfig, ConfigError
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"nodes": True}, "must be between 1 and 250"),
+        ({"nodes": True}, "must be a whole number"),
+        ({"nodes": "2"}, "Invalid value: .2.: must be a whole number"),
         ({"nodes": 251}, "must be between 1 and 250"),
         ({"heal": "banana"}, "must be true or false"),
         ({"cluster_domain": "a b"}, "RFC 1123 subdomain"),
+        ({"cluster_domain": f"{'a' * 64}.test"}, "63 between dots"),
+        ({"cluster_domain": ".".join(["abcdefghi"] * 13)}, "at most 120 characters"),
         ({"cluster_domain": 3}, "RFC 1123 subdomain"),
         ({"pod_cidr": "10.96.0.0/16"}, "service_cidr: .*overlaps pod_cidr"),
         ({"pod_cidr": "10.0.0.0/24"}, "must be a /16 or larger"),

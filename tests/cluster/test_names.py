@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -276,7 +277,7 @@ def test_a_bad_corefile_is_refused_and_the_old_one_kept(c: Cluster, eventually: 
     before = configure(c, lambda text: text.replace("ttl 30", "ttl 99999"))
     try:
         eventually(lambda: "ttl must be in range [0, 3600]: 99999" in server_logs(c))
-        assert "Corefile:8 - Error during parsing" in server_logs(c)
+        assert "Corefile:10 - Error during parsing" in server_logs(c)
         assert dig(c, f"web.default.{ZONE}").data() == [cluster_ip(c, "web")]
         printer = "hosts {\n        192.0.2.7 printer.example\n        fallthrough\n    }\n    errors"
         configure(c, lambda _: before.replace("errors", printer, 1))
@@ -314,3 +315,39 @@ def test_killed_servers_come_back_and_answers_go_on(c: Cluster, eventually: Even
     eventually(right)
     assert not gone & {p.metadata.name for p in servers(c)}
     assert {p.spec.nodeName for p in servers(c)} == {"node-1", "node-2"}
+
+
+ASK_ON = """
+import socket, sys, time
+question = b"\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + b"".join(
+    bytes([len(label)]) + label.encode() for label in sys.argv[1].split(".")) + b"\\0\\0\\1\\0\\1"
+asked, failed, until = 0, [], time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:  # a port of its own: a connection of its own
+        client.settimeout(1)
+        client.connect(("10.96.0.10", 53))
+        asked += 1
+        try:
+            client.send(question)
+            if client.recv(512)[3] & 15:
+                failed.append("denied")
+        except OSError as error:
+            failed.append(str(error))
+    time.sleep(0.005)
+print(asked, failed)
+"""
+
+
+def test_a_rollout_of_the_servers_loses_no_question(c: Cluster, eventually: Eventually) -> None:
+    """`health { lameduck 5s }`: who is sent to a server that is ending is still answered."""
+    before = {p.metadata.name for p in servers(c)}
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(c.exec, "client", ["python3", "-c", ASK_ON, f"web.default.{ZONE}", "12"])
+        stamp = {"template": {"metadata": {"annotations": {"restarted": "now"}}}}
+        path = c.api.resource("deployment").path(SYSTEM, "coredns")
+        c.api.request("PATCH", path, {"spec": stamp}, content_type="application/merge-patch+json")
+        eventually(lambda: not before & {p.metadata.name for p in servers(c)}, seconds=20)
+        eventually(lambda: c.get("deployment", "coredns", SYSTEM).status.readyReplicas == 2, seconds=20)
+        asked, _, failed = asking.result().stdout.partition(" ")
+    assert int(asked) > 500
+    assert failed.strip() == "[]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -100,3 +101,15 @@ def test_check_sees_what_is_missing_and_add_mends_it(wired: Any, breakage: str) 
         asyncio.run(wired.cni.check(node, pod.fd, "a"))
     asyncio.run(wired.cni.add(node, pod.fd, "a"))
     assert sorted(rules(node)) == sorted(before)
+
+
+def test_rules_go_with_the_pod_though_its_address_is_anothers(wired: Any) -> None:
+    """A snapshot was restored: the pod that comes back has claimed the address of one that is on its way out."""
+    node, ip = wired.nodes[1], add(wired, "a", HostPort(8080, 80))
+    wired.cni.ipam(node).claim("back", IPv4Address(ip))
+    add(wired, "back", HostPort(9090, 90))
+    asyncio.run(wired.cni.delete(node, "a"))
+    assert [line for line in rules(node) if chain_of("a") in line] == []
+    assert tcp(wired.pods["back"], wired.outside, (NODE, 9090), 90) == "172.18.0.2"
+    asyncio.run(wired.cni.delete(node, "back"))
+    assert rules(node) == []

@@ -1,6 +1,7 @@
 """Leases: exclusive, whole, going round, and there after a crash."""
 
 import multiprocessing
+import resource
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -48,3 +49,29 @@ def test_processes_side_by_side_never_share(tmp_path: Path) -> None:
         taken = pool.starmap(_reserve, [(tmp_path, worker) for worker in range(4)])
     assert len({address for each in taken for address in each}) == 200
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_claim_is_the_only_lease(tmp_path: Path) -> None:
+    """A pod comes back from a snapshot at its old address, while it has another."""
+    ipam = Ipam(tmp_path, CIDR)
+    first, other = ipam.reserve("a"), ipam.reserve("b")
+    ipam.claim("a", other)
+    assert ipam.leases() == {other: "a"} and ipam.find("b") is None and ipam.find("a") == other
+    assert ipam.release("a") == other and ipam.leases() == {}
+    assert first != other
+
+
+def test_without_space_no_lease_and_no_litter(tmp_path: Path) -> None:
+    """The kernel refuses every byte; who has an address keeps it."""
+    ipam = Ipam(tmp_path, CIDR)
+    held = ipam.reserve("a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        assert ipam.reserve("a") == held
+        for lease in (lambda: ipam.reserve("b"), lambda: ipam.claim("b", held)):
+            with pytest.raises(CniError, match=r"no address can be leased: .*: File too large"):
+                lease()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ipam.leases() == {held: "a"} and not list(tmp_path.glob(".*"))

@@ -12,7 +12,7 @@ from lightkube.resources.core_v1 import Event, Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from minik8s_net.controllers.expiry import EventExpiry
-from minik8s_net.controllers.job_plan import ranges
+from minik8s_net.controllers.job_tracking import ranges
 from minik8s_net.controllers.rollout import proportional
 
 from .conftest import Cluster, template

@@ -72,6 +72,8 @@ def test_the_longest_zone_wins() -> None:
         (block("file /etc/none ."), "no such key in the ConfigMap: none"),
         (block("file /etc/bad ."), "file: bad: line 1"),
         (", {\n errors\n}\n", "server block without a zone"),
+        (".:5353 {\n errors\n}\n", ".:5353: only port 53 is listened at here"),
+        (block("health {\n lameduck soon\n}"), "unknown property 'lameduck soon'"),
         ("10.0.0.0/33 {\n}\n", "not a zone: '10.0.0.0/33'"),
         ("a..b {\n}\n", "not a zone: 'a..b'"),
         (block("kubernetes"), "a cluster's zone has a name"),
@@ -102,7 +104,7 @@ def test_refused(text: str, words: str) -> None:
     ("line", "words"),
     [
         ("errors", None), ("errors {\n consolidate 5m .*\n}", "errors { consolidate 5m .* }"),
-        ("health", None), ("health {\n lameduck 5s\n}", "health { lameduck 5s }"), ("health :9000", "POD:8080/health"),
+        ("health", None), ("health {\n lameduck 5s\n}", None), ("health :9000", "POD:8080/health"),
         ("ready", None), ("ready :8182", "POD:8181/ready"),
         ("prometheus :9153", None), ("prometheus :9", "POD:9153/metrics"),
         ("reload", None), ("reload 10s", "taken at once"),
@@ -116,6 +118,12 @@ def test_what_has_no_effect_is_said(line: str, words: str | None) -> None:
     warnings = parse(block(line)).warnings
     assert [words in w and w.startswith("Corefile:2: `") for w in warnings if words] == ([True] if words else [])
     assert bool(warnings) == bool(words)
+
+
+def test_lameduck() -> None:
+    times = [parse(block(f"health {{\n lameduck {t}\n}}")).lameduck for t in ("5s", "1m30s", "250ms", "0.5s")]
+    assert times == [5, 90, 0.25, 0.5]
+    assert parse(block("health")).lameduck == 0
 
 
 def test_cache_bounds_what_forward_keeps() -> None:

@@ -16,7 +16,7 @@ import pytest
 from dns_objects import config_map, endpoint, external, namespace, pod, port, service, slice_
 from dns_peer import Peer
 
-from minik8s_net.dns import http
+from minik8s_net.dns import http, manifests
 from minik8s_net.dns.client import Api
 from minik8s_net.dns.config import parse
 from minik8s_net.dns.listener import Listener
@@ -40,6 +40,7 @@ async def running(folder: Path, peer: Peer | None = None) -> AsyncIterator[tuple
             service("web", "10.96.1.1", port(80, "http")),
             service("pets", None, port(80, "http")),
             slice_("pets-1", "pets", [endpoint("10.244.1.7", "pet-0")], port(8080, "http")),
+            config_map(manifests.COREFILE, **{"db.root": manifests.ROOT_ZONE}),
         ):
             await peer.put(obj)
     await peer.start()
@@ -105,6 +106,7 @@ def test_before_sync_servfail_and_not_ready(tmp_path: Path) -> None:
                 assert await answers(dns_, name) == ["SERVFAIL"], "no Corefile is known yet"
             assert (await get(dns_, "ready"))[0] == 503
             assert (await get(dns_, "health"))[0] == 200
+            await peer.put(config_map(COREFILE % "insecure"))
             peer.hold.set()
             await asyncio.wait_for(dns_.ready.wait(), 5)
             assert await answers(dns_, "web.testns.svc.cluster.local") == ["NXDOMAIN"]
@@ -201,6 +203,44 @@ def test_a_configuration_that_waits_for_its_lists_holds_up_no_later_one(tmp_path
     asyncio.run(scenario())
 
 
+def test_without_a_good_corefile_nothing_is_answered_and_the_last_one_serves_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pod that starts beside a wrong ConfigMap must not deny what the others know by the one before."""
+
+    async def scenario() -> None:
+        peer = Peer(tmp_path)
+        for obj in (namespace("testns"), service("web", "10.96.1.1"), config_map(".:53 {\n bogus\n}\n")):
+            await peer.put(obj)
+        async with running(tmp_path, peer) as (dns_, _):
+            await until(
+                lambda: _true("there is none yet" in caplog.text and "Unknown directive 'bogus'" in caplog.text)
+            )
+            for name in ("web.testns.svc.cluster.local", "none.testns.svc.cluster.local", "myhost.example"):
+                assert await answers(dns_, name) == ["SERVFAIL"]
+            assert (await get(dns_, "ready"))[0] == 503
+            await peer.put(config_map(COREFILE % "insecure"))
+            await until(lambda: _is(dns_, "web.testns.svc.cluster.local", ["10.96.1.1"]))
+            await peer.delete("ConfigMap", "coredns", "kube-system")
+            await until(lambda: _true("ConfigMap kube-system/coredns is gone, the old one is kept" in caplog.text))
+            assert await answers(dns_, "web.testns.svc.cluster.local") == ["10.96.1.1"]
+
+    asyncio.run(scenario())
+
+
+def test_no_ttl_is_longer_than_cache_says(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as (dns_, peer):
+            hosts = "hosts {\n 192.0.2.7 printer.example.org\n fallthrough\n }"
+            await peer.put(config_map(COREFILE.replace("{\n", f"{{\n {hosts}\n cache 20\n", 1) % "insecure"))
+            await until(lambda: _is(dns_, "printer.example.org", ["192.0.2.7"]))
+            for name, rtype in (("printer.example.org", "A"), ("dns-version.cluster.local", "TXT")):
+                assert (await ask(dns_, name, rtype)).answer[0].ttl == 20
+            assert (await ask(dns_, "none.cluster.local")).authority[0].ttl == 20
+
+    asyncio.run(scenario())
+
+
 def test_a_configuration_that_breaks_us_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,11 +330,11 @@ def test_cache_keeps_what_was_told_no_longer_than_it_may(tmp_path: Path) -> None
             before = asked()
             now[0] += 20
             reply = await ask(dns_, "www.example.org")
-            assert (reply.answer[0].ttl, asked()) == (40, before)
+            assert (reply.answer[0].ttl, asked()) == (10, before)
             assert await answers(dns_, "out.testns.svc.cluster.local") == ["192.0.2.1", "www.example.org."]
             assert asked() == before
             now[0] += 11  # 31 s: the directive's 30 are over, though the record's 60 are not
-            assert (await ask(dns_, "www.example.org")).answer[0].ttl == 60
+            assert (await ask(dns_, "www.example.org")).answer[0].ttl == 30
             assert asked() == before + 1
             for _ in range(3):
                 assert await answers(dns_, "none.example.org") == ["NXDOMAIN"]

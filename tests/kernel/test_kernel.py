@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from minik8s_net.kernel import capabilities, conntrack, ensure, ipset, iptables, nft, rooted, rtnetlink, sysctl
-from minik8s_net.kernel.netlink import NetlinkError
+from minik8s_net.kernel.netlink import NetlinkError, Socket
 from minik8s_net.kernel.netns import Netns
 from minik8s_net.kernel.rtnetlink import Address, Fdb, Link, Neighbour, Route
 from minik8s_net.kernel.tool import ToolError
@@ -207,3 +209,56 @@ def test_doctor_finds_facts_and_names_mends() -> None:
     found = {finding.name: finding for finding in capabilities.findings()}
     assert found["namespaces"].ok and found["bridge"].ok
     assert all(finding.mend for finding in found.values() if not finding.ok)
+
+
+class Answers:
+    """A kernel that gives these answers, one to each question; each is cut into what `recv` returns."""
+
+    def __init__(self, *answers: list[bytes]) -> None:
+        self._answers, self._now = iter(answers), iter(list[bytes]())
+
+    def send(self, _: bytes) -> None:
+        self._now = iter(next(self._answers))
+
+    def recv(self, _: int) -> bytes:
+        return next(self._now)
+
+    def close(self) -> None:
+        pass
+
+
+def dumped(*answers: list[bytes]) -> list[tuple[int, bytes]]:
+    with Socket() as sock:
+        sock._socket.close()
+        sock._socket = Answers(*answers)  # type: ignore[assignment]
+        return list(sock.dump(18, b"", "list links"))
+
+
+def message(kind: int, body: bytes, flags: int = 2) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
+
+
+DONE = message(3, bytes(4))
+
+
+def test_a_list_that_changed_meanwhile_is_asked_for_again() -> None:
+    torn, whole = [message(16, b"one "), message(16, b"two ", 2 | 0x10), DONE], [message(16, b"two ") + DONE]
+    assert dumped(torn, whole) == [(16, b"two ")]
+    assert dumped([message(16, b"one "), message(3, bytes(4), 2 | 0x10)], whole) == [(16, b"two ")]
+    with pytest.raises(NetlinkError, match="list links: it changed during each") as refused:
+        dumped(*[torn] * 20)
+    assert refused.value.errno == errno.EINTR
+
+
+def test_a_list_that_the_kernel_breaks_off_is_an_error() -> None:
+    with pytest.raises(NetlinkError, match="list links: Message too long"):
+        dumped([message(16, b"one "), message(3, struct.pack("=i", -errno.EMSGSIZE))])
+
+
+def test_a_namespace_that_cannot_be_joined_costs_no_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            Netns("none", tmp_path / "none")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -69,7 +69,8 @@ class Node:
 
     async def _network_ready(self, pod: Pod) -> None:
         assert pod.status and pod.status.podIP, "status.podIP is written before the policy is asked"
-        assert not [s for s in pod.status.containerStatuses or () if s.state and s.state.running]
+        running = [s for s in pod.status.containerStatuses or () if s.state and s.state.running]
+        assert not running or pod.status.podIP in self.ready_for, "none runs before; those of an adopted pod go on"
         self.ready_for.append(pod.status.podIP)
 
     async def stop(self) -> None:

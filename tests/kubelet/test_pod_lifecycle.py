@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,33 @@ def test_volumes_of_every_kind(on_node: OnNode) -> None:
         node.client.patch(Pod, "vol", {"metadata": {"labels": {"tier": "front"}}}, "default")
         await node.kubelet.settle()
         assert (await node.run("vol", "cat", "/down/labels", "/all/labels"))[1].count('tier="front"') == 2
+
+    on_node(script)
+
+
+def test_a_sub_path_is_made_in_the_pods_own_volumes_and_leads_out_of_none(on_node: OnNode) -> None:
+    async def script(node: Node) -> None:
+        volumes = [{"name": "own", "emptyDir": {}}, {"name": "usr", "hostPath": {"path": "/usr/share"}}]
+        whole = [{"name": "own", "mountPath": "/v"}]
+        plant = tool("init", ["sh", "-c", "ln -s /usr /v/out"], volumeMounts=whole)
+
+        def create(name: str, volume: str, sub: str) -> None:
+            mounts = [{"name": volume, "mountPath": "/m", "subPath": sub}]
+            node.create(name, tool(volumeMounts=mounts), initContainers=[plant], volumes=volumes)
+
+        create("made", "own", "a/b")
+        create("out", "own", "out")
+        create("none", "usr", "minik8s-test-no-such-folder")
+        await node.until(lambda: node.ready("made"))
+
+        def refused(name: str) -> str:
+            state = node.status(name).state if node.status(name) else None
+            waiting = state.waiting if state else None
+            return waiting.message if waiting and waiting.reason == "CreateContainerConfigError" else ""
+
+        await node.until(lambda: bool(refused("out") and refused("none")))
+        assert refused("out") == 'subPath "out" leads out of its volume'
+        assert "No such file" in refused("none") and not Path("/usr/share/minik8s-test-no-such-folder").exists()
 
     on_node(script)
 

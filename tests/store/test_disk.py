@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minik8s_net.store.store import Store, StoreError
+from minik8s_net.store.store import DamagedError, Store, StoreError
 
 FULL = """
 import sys
@@ -87,6 +87,20 @@ def test_a_log_that_was_cut_off_costs_nothing_acknowledged_before(tmp_path: Path
     path = tmp_path / "store.db"
     filled(path)
     (tmp_path / "store.db-wal").write_bytes(b"garbage" * 1000)
+    store = Store(path)
+    assert len(store.list("pods")) == 50
+    store.close()
+
+
+def test_what_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path) -> None:
+    """A log that cannot be opened, a disk that cannot be read: the objects are there, nobody should begin anew."""
+    path = tmp_path / "store.db"
+    filled(path)
+    (tmp_path / "store.db-wal").mkdir()
+    with pytest.raises(StoreError, match="unable to open") as refused:
+        Store(path)
+    assert not isinstance(refused.value, DamagedError) and "minik8s down" not in str(refused.value)
+    (tmp_path / "store.db-wal").rmdir()
     store = Store(path)
     assert len(store.list("pods")) == 50
     store.close()

@@ -195,3 +195,29 @@ def test_a_backup_is_a_store(store: Store, tmp_path: Path) -> None:
     found = copy.get("pods", "default", "a")
     assert found and found.tree["number"] == 7 and copy.revision == store.revision
     copy.close()
+
+
+def test_history_is_bounded_in_bytes_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY_BYTES", 100_000)
+    start = store.revision
+    for _ in range(20):
+        put(store, "big", filler="x" * 20_000)
+    kept = store.since("pods", start + 16)
+    assert len(kept) == 4 and sum(len(event.new.body) for event in kept) <= 100_000
+    with pytest.raises(Expired):
+        store.since("pods", start + 15)
+    put(store, "huge", filler="x" * 200_000)  # the newest is always there
+    assert [event.new.name for event in store.since("pods", store.revision - 1)] == ["huge"]
+    assert store.changed_since("pods", store.revision - 1)
+    for _ in range(10):
+        put(store, "small")
+    assert len(store.since("pods", store.revision - 10)) == 10
+
+
+def test_a_budget_for_each_resource(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY_BYTES", 1000)
+    start = store.revision
+    put(store, "a")
+    for _ in range(5):
+        store.put("nodes", "", "n", {"metadata": {"name": "n"}, "filler": "x" * 900})
+    assert [event.new.name for event in store.since("pods", start)] == ["a"]

@@ -12,6 +12,8 @@ from typing import Any
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_SEARCH_LABEL = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SEARCH = rf"{_SEARCH_LABEL}(\.{_SEARCH_LABEL})*"
 _DNS_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_NAME_PART})?"
@@ -52,6 +54,15 @@ def dns_subdomain(value: str) -> list[str]:
         "and must start and end with an alphanumeric character"
     )
     return _matching(value, 253, _SUBDOMAIN, message, "example.com")
+
+
+def search_domain(value: str) -> list[str]:
+    """A subdomain whose labels may have underscores, as `_tcp.web` (RelaxedDNSSearchValidation, on since 1.33)."""
+    message = (
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return _matching(value, 253, _SEARCH, message, "example.com")
 
 
 def wildcard(value: str) -> list[str]:

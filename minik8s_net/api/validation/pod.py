@@ -104,8 +104,12 @@ def _dns(spec: Json, path: str) -> list[FieldError]:
         errors += [bad_value(f"{at}.nameservers[{i}]", server, e) for e in names.ip(server)]
     if len(searches) > 32:
         errors.append(bad_value(f"{at}.searches", list(searches), "must not have more than 32 search paths"))
+    if len(" ".join(searches)) > 2048:
+        longest = "must not have more than 2048 characters (including spaces) in the search list"
+        errors.append(bad_value(f"{at}.searches", list(searches), longest))
     for i, domain in enumerate(searches):
-        errors += [bad_value(f"{at}.searches[{i}]", domain, e) for e in names.dns_subdomain(domain.removesuffix("."))]
+        wrong = [] if domain == "." else names.search_domain(domain.removesuffix("."))
+        errors += [bad_value(f"{at}.searches[{i}]", domain.removesuffix("."), e) for e in wrong]
     for i, option in enumerate(config.get("options", [])):
         if not option.get("name"):
             errors.append(required(f"{at}.options[{i}]", "must not be empty"))

@@ -75,6 +75,24 @@ def _rolling(rolling: Json, path: str) -> list[FieldError]:
     return errors
 
 
+def _rolling_daemons(rolling: Json, path: str) -> list[FieldError]:
+    """A daemon's node has the new pod first (maxSurge) or loses the old one first (maxUnavailable), never both."""
+    errors: list[FieldError] = []
+    for field in ("maxUnavailable", "maxSurge"):
+        value = rolling.get(field, 0)
+        wrong = count_or_percent(value, f"{path}.{field}")
+        if not wrong and isinstance(value, str) and int(value.rstrip("%")) > 100:
+            wrong = [bad_value(f"{path}.{field}", value, "must not be greater than 100%")]
+        errors += wrong
+    surges, misses = (str(rolling.get(f, 0)) not in ("0", "0%") for f in ("maxSurge", "maxUnavailable"))
+    if surges and misses:
+        detail = "may not be set when maxUnavailable is non-zero"
+        errors.append(bad_value(f"{path}.maxSurge", rolling["maxSurge"], detail))
+    if not surges and not misses:
+        errors.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    return errors
+
+
 def count_or_percent(value: int | str, path: str) -> list[FieldError]:
     """A number from 0, or `50%`."""
     if isinstance(value, int):
@@ -135,7 +153,7 @@ def validate_daemon_set(obj: Json) -> list[FieldError]:
     errors = _workload(obj)
     errors += one_of("spec.updateStrategy.type", strategy.get("type"), ("OnDelete", "RollingUpdate"))
     if strategy.get("type") == "RollingUpdate":
-        errors += _rolling(strategy.get("rollingUpdate", {}), "spec.updateStrategy.rollingUpdate")
+        errors += _rolling_daemons(strategy.get("rollingUpdate", {}), "spec.updateStrategy.rollingUpdate")
     return errors
 
 
@@ -151,6 +169,8 @@ def _job_spec(spec: Json, path: str) -> list[FieldError]:
         "activeDeadlineSeconds",
         "backoffLimit",
         "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
     )
     errors = not_negative(spec, path, *fields)
     errors += validate_selector(spec.get("selector", {}), f"{path}.selector")
@@ -158,10 +178,29 @@ def _job_spec(spec: Json, path: str) -> list[FieldError]:
         errors += one_of(f"{path}.completionMode", spec["completionMode"], ("Indexed", "NonIndexed"))
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    errors += _index_limits(spec, path)
+    replacement = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
+    if "podReplacementPolicy" in spec:
+        errors += one_of(f"{path}.podReplacementPolicy", spec["podReplacementPolicy"], replacement)
     errors += validate_template(spec.get("template", {}), f"{path}.template")
     policy = spec.get("template", {}).get("spec", {}).get("restartPolicy")
     if policy == "Always":
         errors.append(required(f"{path}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    return errors
+
+
+def _index_limits(spec: Json, path: str) -> list[FieldError]:
+    """Failures are counted per index only where there are indexes."""
+    if spec.get("completionMode") != "Indexed":
+        fields = [f for f in ("backoffLimitPerIndex", "maxFailedIndexes") if f in spec]
+        return [bad_value(f"{path}.{f}", spec[f], "requires indexed completion mode") for f in fields]
+    errors: list[FieldError] = []
+    if "maxFailedIndexes" in spec:
+        if "backoffLimitPerIndex" not in spec:
+            errors.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+        if spec["maxFailedIndexes"] > (spec.get("completions") or 0):
+            detail = "must be less than or equal to completions"
+            errors.append(bad_value(f"{path}.maxFailedIndexes", spec["maxFailedIndexes"], detail))
     return errors
 
 
@@ -210,5 +249,7 @@ CHANGE_VALIDATORS: dict[tuple[str, str], Callable[[Json, Json], list[FieldError]
     ("apps", "ReplicaSet"): immutable("selector"),
     ("apps", "DaemonSet"): immutable("selector"),
     ("apps", "StatefulSet"): _stateful_set_change,
-    ("batch", "Job"): immutable("completions", "selector", "template", "completionMode"),
+    ("batch", "Job"): immutable(
+        "completions", "selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"
+    ),
 }

@@ -175,7 +175,7 @@ class Asking:
         """What keeps the source from the DNS servers: their Service, or the wires to them."""
         service = self._live.client.find(Service, names.DNS[1], names.DNS[0])
         if service is None:
-            return names.no_such_service(self._live, *names.DNS)
+            return names.no_dns_service(self._live)
         found = services.behind(self._live, service, 53, "UDP")
         if found.cause and found.cause.kind in ("selector", "service-port", "target-port"):
             return found.cause

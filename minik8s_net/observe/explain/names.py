@@ -12,6 +12,7 @@ from ...boot.live import Live
 from ...policy.evaluate import Endpoint, evaluate
 from ...policy.model import PodFacts
 from ..resolve import Json, resolve
+from ..trace.names import UNKNOWING
 from .model import FAULT, Cause, Step
 
 DNS = ("kube-system", "kube-dns")
@@ -86,6 +87,15 @@ def no_such_service(live: Live, namespace: str, name: str) -> Cause:
     return Cause("name", f"Service {namespace}/{name}", said, hint)
 
 
+def no_dns_service(live: Live) -> Cause:
+    """The address that every pod's resolv.conf names is nobody's."""
+    word = "/".join(DNS)
+    said = (
+        f"there is no Service {DNS[1]} in {DNS[0]}: nobody has the address {live.config.dns_ip} that pods ask for names"
+    )
+    return Cause("dns-dead", f"Service {word}", said, "put it back: minik8s up (it makes what is missing of the DNS)")
+
+
 def dns_allowed(live: Live, source: PodFacts | None) -> Found:
     """Do the policies let the source ask the DNS pods?"""
     if source is None:
@@ -101,6 +111,8 @@ def dns_allowed(live: Live, source: PodFacts | None) -> Found:
             policy = side.isolating[0]
             said = f"the pod may not ask DNS: {side.why}"
             mend = "allow egress to kube-system, UDP and TCP port 53"
+            if verdict.egress.allowed:
+                mend = f"allow ingress to the DNS pods, UDP and TCP port 53, from this pod's namespace: policy {policy}"
             question = "do policies let it ask DNS?"
             step = Step(question, False, side.why, f"NetworkPolicy {policy}")
             return [step], Cause("dns-policy", f"NetworkPolicy {policy}", said, mend)
@@ -125,14 +137,32 @@ async def asked(live: Live, source: str, namespace: str, name: str) -> Answered:
             "dns-dead", "Service kube-system/kube-dns", f"{said}: DNS does not work for this pod",
             "kubectl -n kube-system get pods -o wide; kubectl -n kube-system rollout restart deploy coredns; " + FAULT,
         ))  # fmt: skip
+    if silent := next((q for q in told["questions"] if q["rcode"] is None), None):
+        said = (
+            f"nameserver {silent['server']} does not answer ({silent['error'] or 'no answer'}); {last['server']} does"
+        )
+        step = Step(asks, bool(last["answers"]), said)
+        if last["answers"]:
+            return Answered([step], Cause(
+                "dns-slow", f"Pod {source}", f"{said}, after a wait at every name",
+                f"take {silent['server']} out of the pod's nameservers, or mend it; {FAULT}",
+            ), last["name"], [value for kind, value in last["answers"] if kind == "A"])  # fmt: skip
     slowest = max(q["milliseconds"] or 0 for q in told["questions"])
-    if not last["answers"]:
+    if last["rcode"] in UNKNOWING:
+        said = f"{last['server']} could not find out what {last['name']} is: {last['rcode']}"
+        return Answered([Step(asks, False, said, "ConfigMap kube-system/coredns")], Cause(
+            "dns-dead", "ConfigMap kube-system/coredns",
+            f"{said} (a server that it forwards to is silent, or its Corefile is not taken)",
+            "kubectl -n kube-system logs -l k8s-app=kube-dns; kubectl -n kube-system get configmap coredns -o yaml",
+        ))  # fmt: skip
+    addresses = [value for kind, value in last["answers"] if kind == "A"]
+    alias = next((q for q in told["questions"] if q["answers"]), None)
+    if not addresses and alias:  # the C library takes that for no answer, and goes on
+        cause = _leads_nowhere(live, name, alias)
+        return Answered([Step(asks, False, cause.sentence, cause.object)], cause)
+    if not addresses:
         cause = _unknown(live, name, namespace, f"{last['rcode']} for {name} ({tried})")
         return Answered([Step(asks, False, cause.sentence)], cause)
-    addresses = [value for kind, value in last["answers"] if kind == "A"]
-    if not addresses:  # the C library takes that for no answer
-        cause = _leads_nowhere(live, name, last)
-        return Answered([Step(asks, False, cause.sentence, cause.object)], cause)
     if slowest > SLOW:
         said = f"an answer took {slowest:.0f} ms"
         return Answered([Step(asks, False, said, "Service kube-system/kube-dns")], Cause(

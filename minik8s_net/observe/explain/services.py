@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightkube.models.core_v1 import ServicePort
+from lightkube.resources.apps_v1 import Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.core_v1 import Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
@@ -137,6 +139,11 @@ def _none(live: Live, service: Service, port: ServicePort | None, name: str) -> 
     chosen = [p for p in pods if p.metadata and selector.items() <= (p.metadata.labels or {}).items()]
     if not chosen:
         text = ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
+        if idle := _without_pods(live, namespace, selector):
+            scale = f"kubectl -n {namespace} scale {idle.lower()} --replicas=1"
+            kind, _, workload = idle.partition("/")
+            said = f"{name} selects {text}, and {kind} {workload}, whose pods have that, is scaled to 0"
+            return Cause("no-endpoints", f"{kind} {namespace}/{workload}", said, scale)
         return Cause("selector", name, f"{name} selects {text}, and no pod has that{_near(selector, pods)}",
                      f"compare: kubectl -n {namespace} get pods --show-labels")  # fmt: skip
     target = port.targetPort if port else None
@@ -144,6 +151,18 @@ def _none(live: Live, service: Service, port: ServicePort | None, name: str) -> 
         said = f"{name} sends to the port named {target}, and its pods name no port so"
         return Cause("target-port", name, said, f"name the container's port {target}, or give targetPort its number")
     return _not_ready(chosen, name)
+
+
+def _without_pods(live: Live, namespace: str, selector: dict[str, str]) -> str:
+    """`Deployment/web`: what would make such pods, had it not been told to make none."""
+    kinds: tuple[Any, ...] = (Deployment, StatefulSet, ReplicaSet)
+    for kind in kinds:
+        for found in live.client.list(kind, namespace):
+            template = found.spec.template.metadata if found.spec and found.spec.template else None
+            labels = (template.labels if template else None) or {}
+            if found.metadata and found.spec and found.spec.replicas == 0 and selector.items() <= labels.items():
+                return f"{kind.__name__}/{found.metadata.name}"
+    return ""
 
 
 def _not_ready(chosen: list[Pod], name: str) -> Cause:

@@ -7,7 +7,6 @@ namespace, one after the other, until one is answered with an address. Only type
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import socket
 import time
@@ -23,6 +22,8 @@ from .places import Place
 DNS_PORT = 53
 LOCAL = "127.0.0.1"
 """Whom the C library asks if no nameserver is given (resolv.conf(5))."""
+UNKNOWING = ("SERVFAIL", "NOTIMP", "REFUSED")
+"""What a server says that leaves the question to the next one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ async def resolver_of(live: Live, place: Place) -> Resolver:
         except OSError:  # ended meanwhile, or has no such file
             continue
     address = (place.pod.status.podIP if place.pod.status else None) or ""
-    return parse(dnsconfig.resolv_conf(place.pod, live.config), dnsconfig.hosts(place.pod, place.name, address))
+    hosts = dnsconfig.hosts(place.pod, address, live.config.cluster_domain)
+    return parse(dnsconfig.resolv_conf(place.pod, live.config), hosts)
 
 
 def _hosts(root: str) -> str:
@@ -103,11 +105,19 @@ def parse(resolv_conf: str, hosts: str = "") -> Resolver:
 
 
 async def look_up(sock: socket.socket, resolver: Resolver, name: str, seconds: float) -> list[Lookup]:
-    """Ask until an address comes, or until one question stays unanswered; every question asked, in order."""
+    """Ask until an address comes, or until nobody answers; every question asked, in order. A nameserver that is silent
+    or does not know leads to the next one, as in the C library."""
     asked: list[Lookup] = []
-    for server, candidate in itertools.product(resolver.servers[:1], resolver.candidates(name)):
-        asked.append(await _ask(sock, server, candidate, seconds))
-        if asked[-1].addresses or asked[-1].answer is None:
+    servers = list(resolver.servers)
+    for candidate in resolver.candidates(name):
+        for server in list(servers):
+            asked.append(await _ask(sock, server, candidate, seconds))
+            answer = asked[-1].answer
+            if answer is None and len(servers) > 1:
+                servers.remove(server)
+            if answer is not None and answer.rcode not in UNKNOWING:
+                break
+        if asked and (asked[-1].addresses or asked[-1].answer is None):
             break
     return asked
 
@@ -124,7 +134,7 @@ async def _ask(sock: socket.socket, server: str, name: str, seconds: float) -> L
     except TimeoutError:
         return Lookup(server, name, query)
     except OSError as error:
-        return Lookup(server, name, query, error=os.strerror(error.errno or 0))
+        return Lookup(server, name, query, error=error.strerror or str(error))
     return Lookup(server, name, query, answer, milliseconds=1000 * (time.monotonic() - began))
 
 
