@@ -88,6 +88,7 @@ def test_clients_that_vanish_while_the_command_does_not_read_leave_nothing_open(
     before, started = len(list(descriptors.iterdir())), len(cluster.kubelets.pids)
     sockets = [connect(cluster, pod, "sleep", "60", stdin=True, stdout=True) for _ in range(6)]
     for socket in sockets:
+        assert socket.recv() == b"\x01"  # with nothing unread its kernel says goodbye behind all that was sent
         socket.settimeout(0.3)
         with pytest.raises((TimeoutError, websocket.WebSocketTimeoutException)):
             while True:  # until nothing more goes into the pipes, buffers and queues in between
