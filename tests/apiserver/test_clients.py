@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from minik8s_net.client import exec as own_exec
+from minik8s_net.client.http import Api as OwnApi
 from tests.conftest import need_kubectl
 
 from .serving import Api, Json, Serving
@@ -222,3 +224,15 @@ def test_kr8s(cluster: Serving, api: Api, namespace: str) -> None:
 
     assert asyncio.run(script()) == {"stdout": b"hi\n", "code": 0, "found": ["web"]}
     assert api.get(f"/api/v1/namespaces/{namespace}/pods/web")["metadata"]["deletionGracePeriodSeconds"] == 5
+
+
+def test_our_own_exec_sends_while_it_reads(cluster: Serving, kubectl: Kubectl, namespace: str) -> None:
+    """Messages larger than a read of the socket, and more stdin than all buffers on the way hold."""
+    kubectl("create", "-f", "-", stdin=MANIFEST)
+    own = OwnApi.load(cluster.kubeconfig)
+    much = bytes(range(97, 123)) * 800_000
+    answer = own_exec.run(own, namespace, "web", ["cat"], stdin=much)
+    assert answer.stdout == much.decode() and answer.exit_code == 0
+    late = own_exec.run(own, namespace, "web", ["sh", "-c", "echo err >&2; sleep 0.3; wc -c; exit 3"], stdin=much)
+    assert (late.stdout.strip(), late.stderr, late.exit_code) == (str(len(much)), "err\n", 3)
+    assert own_exec.run(own, namespace, "web", ["seq", "200000"]).stdout.splitlines()[-1] == "200000"
