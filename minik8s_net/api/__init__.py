@@ -13,7 +13,7 @@ lightkube models are their schema, never their decoder (see docs/decisions.md).
     patch        json_patch(tree, ops), merge(tree, patch), strategic(kind.model, tree, patch)
     tables       table(kind, objects, include_object="Metadata", now=...) -> metav1.Table
     discovery    api(), apis(), resources(group, version), aggregated(...), version()
-    openapi      v3_index(), v3(path), v2()
+    openapi      v3_index(), v3(path), v2(); openapi_protobuf.v2(): for kubectl
     protobuf     decode(body) -> tree
     quantity, times   parsing and canonical form
 """

@@ -1,7 +1,7 @@
 """/openapi/v3 and /openapi/v2 from the typed models: for `kubectl explain`, `apply` and client-side validation.
 
-kubectl reads v3 by hash and asks its `patch` operations whether the server validates fields itself (it does). v2 is
-answered as JSON: kubectl asks for it as protobuf only where there is no v3.
+kubectl reads v3 by hash and asks its `patch` operations whether the server validates fields itself (it does). For kinds
+without one (reviews) it reads all of v2, as protobuf (`openapi_protobuf`).
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
 """
 

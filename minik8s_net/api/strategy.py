@@ -83,7 +83,8 @@ def validate_update(kind: Kind, new: Json, old: Json, subresource: str | None = 
     """Everything wrong with replacing `old` by `new`: the object's own rules, and fields that may not change."""
     errors = validation.validate_metadata_update(kind, new, old)
     if subresource == "status":
-        return errors
+        same = new["metadata"] == old["metadata"]
+        return errors if same else errors + validation.validate_decorations(new["metadata"], "metadata")
     errors += validation.validate_metadata(kind, new) + validation.validate(kind, new)
     errors += validation.validate_change(kind, new, old, subresource)
     unique = list(dict.fromkeys(errors))

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
+from ..api import times
 from ..api.errors import StatusError, bad_request
 from ..store.version import Version
 from . import proxying
@@ -22,6 +24,7 @@ from .target import Query, Target, method_not_allowed
 
 Json = dict[str, Any]
 STREAMED = ("exec", "attach", "portforward")
+SILENCE = 0.25  # seconds a followed log may be silent until the answer begins
 
 
 class Connect:
@@ -73,11 +76,15 @@ class Connect:
             limit_bytes=query.number("limitBytes"),
         )
         _check_log_options(options)
-        chunks = self.kubelets.logs(pod.namespace, pod.name, options)
+        chunks = aiter(self.kubelets.logs(pod.namespace, pod.name, options))
+        first = asyncio.ensure_future(_next(chunks))
         try:  # the first piece decides between an answer and a Status
-            first = await anext(aiter(chunks))
-        except StopAsyncIteration:
-            return PlainTextResponse("")
+            await asyncio.wait([first], timeout=SILENCE)
+            if first.done() and first.result() is None:
+                return PlainTextResponse("")
+        except BaseException:
+            first.cancel()
+            raise
         return StreamingResponse(_joined(first, chunks), media_type="text/plain")
 
 
@@ -113,6 +120,10 @@ def _check_assigned(pod: Version) -> None:
 def _check_log_options(options: LogOptions) -> None:
     """https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#get-read-log-of-the-specified-pod"""
     problem = ""
+    try:
+        times.parse(options.since_time or times.now())
+    except ValueError as error:
+        raise bad_request(str(error)) from None
     if options.since_seconds is not None and options.since_time:
         problem = 'at most one of "sinceTime" or "sinceSeconds" may be specified'
     elif options.since_seconds is not None and options.since_seconds < 1:
@@ -125,7 +136,16 @@ def _check_log_options(options: LogOptions) -> None:
         raise StatusError(422, "Invalid", f'PodLogOptions "" is invalid: {problem}', {"kind": "PodLogOptions"})
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)
+
+
+async def _joined(first: asyncio.Future[bytes | None], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A client that leaves ends it, also one that leaves before the container has said a word."""
+    try:
+        chunk = await first
+        while chunk is not None:
+            yield chunk
+            chunk = await anext(rest, None)
+    finally:
+        first.cancel()

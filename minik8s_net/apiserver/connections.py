@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import select
+from contextlib import suppress
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.events import Pong
+from wsproto.utilities import LocalProtocolError
 
 PATIENCE = 60.0  # seconds from the first byte's chance to the end of a request's headers
 GONE = "minik8s.gone"  # among a WebSocket's extensions: a function that tells whether its client has left
@@ -64,8 +67,12 @@ class Sockets(WSProtocol):
         return self.schedule_ping()
 
     def _gone(self) -> bool:
+        """Its goodbye is behind all that it sent and we do not read. But whoever has gone answers a heartbeat, which
+        a client passes over (RFC 6455, 5.5.3), by a reset: it is seen at the next look."""
         if self.transport.is_closing():
             return True
+        with suppress(LocalProtocolError):  # it is closing
+            self.transport.write(self.conn.send(Pong()))
         poll = select.poll()
         poll.register(self.transport.get_extra_info("socket"), select.POLLRDHUP)
         return bool(poll.poll(0))

@@ -71,10 +71,13 @@ def _aggregated(accept: str) -> str | None:
 
 
 def _openapi(request: Request, path: str) -> Response | None:
-    from ..api import openapi
+    from ..api import openapi, openapi_protobuf
 
     if path == "/openapi/v3":
         return answers.json(openapi.v3_index())
+    accept = request.headers.get("accept", "")
+    if path == "/openapi/v2" and (openapi_protobuf.ASKED in accept or openapi_protobuf.MEDIA in accept):
+        return _cached(request, openapi_protobuf.v2(), openapi_protobuf.MEDIA)
     if path == "/openapi/v2":
         found: Any = openapi.v2()
     else:

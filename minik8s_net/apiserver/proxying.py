@@ -10,13 +10,14 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote, unquote
 
 import h11
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..api.errors import StatusError, bad_request
-from ..api.kinds import by_path
+from ..api.kinds import Kind, by_path
 from . import bodies
 from .kubelets import Kubelets
 from .registry import Registry
@@ -28,25 +29,26 @@ HOP_BY_HOP = frozenset(b"connection keep-alive proxy-authenticate proxy-authoriz
 }  # fmt: skip
 NOT_PASSED_ON = HOP_BY_HOP | {b"authorization", b"content-length"}
 PATIENCE = 30.0  # seconds until the pod begins to answer
+SENT = "/%:@!$&'()*+,;=~"  # what a path may hold besides letters and digits
 
 
 async def answer(registry: Registry, kubelets: Kubelets, request: Request, target: Target) -> Response:
     """Raises StatusError: 404, 400, 503."""
-    scheme, name, port = _split(target.name)
-    if scheme not in ("", "http"):
-        raise bad_request(f"scheme {scheme!r} is not supported by this server's proxy")
+    _, name, port = _split(target.kind, target.name)
     if target.kind.plural == "services":
         pod, number = _endpoint(registry, target.namespace, name, port)
     elif target.kind.plural == "pods":
         pod, number = name, _pod_port(registry, target, name, port)
     else:
         raise not_served()
+    if not 0 <= number < 65536:
+        raise unavailable(f"error trying to reach service: dial tcp: address {number}: invalid port")
     try:
         connection = await kubelets.dial(target.namespace, pod, number)
     except OSError as error:
         raise unavailable(f"error trying to reach service: dial {pod}:{number}: {error}") from None
     prefix = f"/api/v1/namespaces/{target.namespace}/{target.kind.plural}/{target.name}/proxy"
-    return await _relay(connection, request, target.rest or "/", prefix, f"{pod}:{number}")
+    return await _relay(connection, request, _rest(request, target), prefix, f"{pod}:{number}")
 
 
 def unavailable(message: str) -> StatusError:
@@ -54,20 +56,36 @@ def unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message)
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """`name`, `name:port` or `scheme:name:port`."""
-    parts = name.split(":")
-    if len(parts) > 3:
-        raise bad_request(f'invalid proxy request "{name}"')
-    scheme, name, port = {1: ("", parts[0], ""), 2: ("", *parts), 3: tuple(parts)}[len(parts)]
+def _rest(request: Request, target: Target) -> str:
+    """What follows `/proxy`, escaped as the client sent it: `%3F` begins no query, `%2F` is no slash."""
+    raw = quote(request.scope.get("raw_path") or b"", SENT)
+    before = request.scope["path"].removesuffix(target.rest).count("/")
+    rest = "/".join(["", *raw.split("/")[before + 1 :]])
+    if unquote(rest) != target.rest:  # escaped slashes before it: then as Kubernetes does
+        rest = quote(target.rest, SENT.replace("%", ""))
+    return rest or "/"
+
+
+def _split(kind: Kind, asked: str) -> tuple[str, str, str]:
+    """`name`, `name:port` or `scheme:name:port`. Raises StatusError 400."""
+    parts = asked.split(":")
+    scheme, name, port = {1: ("", *parts, ""), 2: ("", *parts), 3: (*parts,)}.get(len(parts), ("", "", ""))
+    if not name or scheme not in ("", "http", "https"):
+        raise bad_request(f'invalid {kind.kind.lower()} request "{asked}"')
+    if scheme == "https":
+        raise bad_request(f"scheme {scheme!r} is not supported by this server's proxy")
     return scheme, name, port
+
+
+def _number(port: str) -> int | None:
+    return int(port) if port.isascii() and port.isdigit() and len(port) < 10 else None
 
 
 def _pod_port(registry: Registry, target: Target, name: str, port: str) -> int:
     containers = registry.read(target.kind, target.namespace, name).tree["spec"]["containers"]
     ports = [p for container in containers for p in container.get("ports", [])]
-    if port.isdigit():
-        return int(port)
+    if (number := _number(port)) is not None:
+        return number
     for candidate in ports:
         if port in ("", candidate.get("name")):
             return int(candidate["containerPort"])
@@ -81,7 +99,7 @@ def _endpoint(registry: Registry, namespace: str, name: str, port: str) -> tuple
     services = by_path("", "v1", "services")
     assert services is not None
     spec = registry.read(services, namespace, name).tree["spec"]
-    wanted = _service_port(spec.get("ports", []), port)
+    wanted = _service_port(name, spec.get("ports", []), port)
     found = []
     for piece in registry.store.list("endpointslices.discovery.k8s.io", namespace):
         if piece.labels.get("kubernetes.io/service-name") != name:
@@ -96,12 +114,15 @@ def _endpoint(registry: Registry, namespace: str, name: str, port: str) -> tuple
     return random.choice(found)
 
 
-def _service_port(ports: list[Json], asked: str) -> str:
+def _service_port(name: str, ports: list[Json], asked: str) -> str:
     """The name of the Service port that is meant by its number, its name, or by being the only one."""
+    number = _number(asked)
     for port in ports:
-        if asked in (port.get("name", ""), str(port.get("port"))) or (not asked and len(ports) == 1):
+        if asked == port.get("name", "") or number == port.get("port") or (not asked and len(ports) == 1):
             return str(port.get("name", ""))
-    raise unavailable(f'no service port "{asked}" found')
+    if number is not None:
+        raise unavailable(f'no service port {number} found for service "{name}"')
+    raise unavailable(f'no endpoints available for service "{name}:{asked}"')
 
 
 async def _relay(connection: socket.socket, request: Request, path: str, prefix: str, host: str) -> Response:

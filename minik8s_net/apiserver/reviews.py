@@ -10,10 +10,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..api.errors import bad_request
 from ..store.events import timestamp
 from . import answers, bodies
 from .target import Query, Target, method_not_allowed
-from .tokens import Tokens, User
+from .tokens import API_AUDIENCES, Refused, Tokens, User
 
 Json = dict[str, Any]
 ALLOWED = {"allowed": True, "reason": "every authenticated user may do everything in this cluster"}
@@ -40,11 +41,14 @@ def _status(plural: str, review: Json, user: User, tokens: Tokens) -> Json:
     if plural == "selfsubjectreviews":
         return {"userInfo": user.to_json()}
     if plural == "tokenreviews":
-        owner = tokens.authenticate(review.get("spec", {}).get("token", ""))
-        if owner is None:
-            return {"user": {}, "error": "invalid bearer token"}
-        audiences = review["spec"].get("audiences")
-        return {"authenticated": True, "user": owner.to_json(), **({"audiences": audiences} if audiences else {})}
+        spec = review.get("spec", {})
+        if not spec.get("token"):
+            raise bad_request("token is required for TokenReview in authentication")
+        try:
+            owner, audiences = tokens.review(spec["token"], spec.get("audiences") or API_AUDIENCES)
+        except Refused as refused:
+            return {"user": {}, "error": str(refused)}
+        return {"authenticated": True, "user": owner.to_json(), "audiences": audiences}
     if plural == "selfsubjectrulesreviews":
         urls = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
         return {"resourceRules": EVERYTHING, "nonResourceRules": urls, "incomplete": False}

@@ -5,7 +5,6 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from starlette.requests import Request
@@ -16,17 +15,16 @@ from ..api import patch as patches
 from ..api import strategy as rules
 from ..api.errors import StatusError, bad_request, invalid_named
 from ..api.validation.meta import not_negative
-from ..store.events import timestamp
 from ..store.version import Version
 from . import answers, bodies, patching
 from .deleting import delete_options
 from .registry import Registry, WriteOptions
 from .resources import manager_of
 from .target import Query, Target, method_not_allowed
+from .tokenrequest import issue
 from .tokens import Tokens
 
 Json = dict[str, Any]
-MAX_TOKEN_SECONDS, MIN_TOKEN_SECONDS = 2**32, 600
 
 
 class Subresources:
@@ -118,24 +116,8 @@ class Subresources:
 
     # -- service accounts --------------------------------------------------------------------------------------
     def _token(self, target: Target, sent: Json, options: WriteOptions) -> Response:
-        """https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/"""
-        account = self.registry.read(target.kind, target.namespace, target.name)
         spec = sent.get("spec") or {}
-        seconds, audiences = spec.get("expirationSeconds") or 3600, spec.get("audiences")
-        if type(seconds) is not int or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
-            why = "may not specify a duration less than 10 minutes"
-            raise bad_request(f"spec.expirationSeconds: Invalid value: {seconds}: {why}")
-        bound = spec.get("boundObjectRef") or {}
-        pod = (bound.get("name", ""), bound.get("uid", "")) if bound.get("kind") == "Pod" else None
-        uid = account.tree["metadata"]["uid"]
-        token = self.tokens.service_account(
-            target.namespace, target.name, uid=uid, pod=pod, expiry=seconds, audiences=audiences
-        )
-        answer: Json = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
-        answer["metadata"] = {"name": target.name, "namespace": target.namespace, "creationTimestamp": timestamp()}
-        answer["spec"] = {"audiences": audiences or [], "expirationSeconds": seconds, "boundObjectRef": bound or None}
-        answer["status"] = {"token": token, "expirationTimestamp": timestamp(time.time() + seconds)}
-        return answers.json(answer, 201)
+        return answers.json(issue(self.registry, self.tokens, target.namespace, target.name, spec), 201)
 
 
 def scale_of(version: Version) -> Json:

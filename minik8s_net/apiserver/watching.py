@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 Each watcher has a queue of events whose bytes all watchers share; a client that reads too slowly is cut off (and
 lists again), so that it costs nobody else anything. With a selector an object that begins to match is ADDED, one
-that ceases to match is DELETED.
+that ceases to match is DELETED: its last state that did match, at the revision of the change.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Watcher:
         if now:
             self._push("MODIFIED" if before else "ADDED", new)
         elif before:
-            self._push("DELETED", new)
+            self._push("DELETED", shown(self._kind, _last_seen(event)))
         if len(self._queue) > QUEUE_LIMIT or self._bytes > self._allowed:
             self._cut_off()
 
@@ -195,6 +195,16 @@ def parse_revision(text: str, revision: int) -> int:
     if int(text) > revision:
         raise from_the_future(text, revision)
     return int(text)
+
+
+@lru_cache(maxsize=1)  # its watchers are told one after the other
+def _last_seen(event: Event) -> Version:
+    """The object before a change, at the revision of that change: what those are shown for whom it is gone."""
+    if event.type == "DELETED" or event.old is None:
+        return event.new
+    old = event.old
+    tree = {**old.tree, "metadata": {**old.tree["metadata"], "resourceVersion": event.new.revision}}
+    return Version(old.resource, old.namespace, old.name, tree, answers.encode(tree))
 
 
 @lru_cache(maxsize=256)

@@ -77,7 +77,7 @@ class Controller:
             raise SystemExit(str(error)) from None
         client = Registry(store, config)
         pki = ensure_pki(self.state.pki, config)
-        tokens = Tokens(pki)
+        tokens = Tokens(pki, client.peek)
         bootstrap.ensure_namespaces_and_api(client, config)
         bootstrap.ensure_nodes(client, config)
         bootstrap.ensure_dns(client, config)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from lightkube.resources.core_v1 import Node, Pod
 
 from ..apiserver.pki import Pki
+from ..apiserver.registry import Registry
+from ..apiserver.tokenrequest import issue
 from ..apiserver.tokens import Tokens
 from ..cni.fabric import ensure_ways_to_pods
 from ..cni.node import ensure_node, remove_node
@@ -29,7 +31,7 @@ from ..proxy.proxier import Proxier
 from ..reconcile import Reconciler
 from ..runtime.client import RuntimeClient
 from ..state import State
-from ..store.client import Change, Client
+from ..store.client import Change
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class NodeManager:
     """Makes the kernel and the agents equal to the stored Nodes."""
 
     def __init__(
-        self, config: ClusterConfig, state: State, client: Client, runtime: RuntimeClient, kubelets: NodeKubelets,
+        self, config: ClusterConfig, state: State, client: Registry, runtime: RuntimeClient, kubelets: NodeKubelets,
         policies: PolicyIndex, fabric: Netns, outside: Netns, tokens: Tokens, pki: Pki,
     ) -> None:  # fmt: skip
         self._config, self._state, self._client, self._runtime = config, state, client, runtime
@@ -186,7 +188,11 @@ class NodeManager:
             await ensure_peers(self._config, agents.netns, agents.index, peers)
         await ensure_ways_to_pods(self._config, self._fabric, self._outside, indexes)
 
-    def _token(self, pod: Pod) -> str:
-        assert pod.metadata and pod.metadata.namespace and pod.metadata.name and pod.metadata.uid and pod.spec
+    def _token(self, pod: Pod, audience: str, seconds: int) -> str:
+        """What the kubelet asks the API server for. Raises StatusError."""
+        meta = pod.metadata
+        assert meta and meta.namespace and pod.spec
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta.name, "uid": meta.uid}
+        spec = {"audiences": [audience] if audience else [], "expirationSeconds": seconds, "boundObjectRef": bound}
         account = pod.spec.serviceAccountName or "default"
-        return self._tokens.service_account(pod.metadata.namespace, account, pod=(pod.metadata.name, pod.metadata.uid))
+        return str(issue(self._client, self._tokens, meta.namespace, account, spec)["status"]["token"])

@@ -13,6 +13,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import termios
 import tty as ttymod
@@ -37,6 +38,8 @@ from ..drawn import Drawn
 from .http import Api, Unreachable, _refusal
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+MOST_UNSENT = 1 << 20  # bytes; more is not read from our own stdin
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,11 @@ class ExecResult(Drawn):
 
 
 class ExecSession:
-    """One exec. Iterating yields (channel, bytes) until the command ended; then `exit_code` is known."""
+    """One exec. Iterating yields (channel, bytes) until the command ended; then `exit_code` is known.
+
+    What is written waits in `unsent` and goes out while we read: a command that answers before it has read all of its
+    stdin, and we who write all of it before we read an answer, would wait for each other for ever.
+    """
 
     def __init__(self, api: Api, namespace: str, pod: str, container: str | None, command: list[str], **flags: bool):
         query: dict[str, Any] = {"command": command, "container": container, "stdout": "true", **{
@@ -69,7 +76,11 @@ class ExecSession:
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._rejection: tuple[int, bytes] | None = None
         self._open = False
+        self._message = bytearray()  # as far as it has come
+        self._early: list[tuple[int, bytes]] = []  # what came together with the server's consent
+        self.unsent = bytearray()
         self.socket = _dial(api)
+        self.socket.setblocking(False)
         headers = [(b"Authorization", f"Bearer {api.connection.token}".encode())] if api.connection.token else []
         to = api.connection
         self._send(
@@ -96,8 +107,7 @@ class ExecSession:
     def wait_open(self) -> None:
         """Until the server accepted: stdin may be written from then on."""
         while not self._open:
-            for _ in self.receive():
-                pass
+            self._early += self.receive()
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         try:
@@ -108,19 +118,44 @@ class ExecSession:
         finally:
             self.close()
 
+    def flush(self) -> None:
+        """Send of `unsent` what can be sent at once."""
+        with contextlib.suppress(*LATER):
+            while self.unsent:
+                del self.unsent[: self.socket.send(self.unsent[:65536])]
+
+    def pending(self) -> bool:
+        """Whether `receive` has something although the socket has not."""
+        return bool(self._early or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()))
+
+    def _read(self) -> bytes:
+        while True:
+            self.flush()
+            try:
+                return self.socket.recv(65536)
+            except LATER:
+                select.select([self.socket], [self.socket] if self.unsent else [], [])
+
     def receive(self) -> Iterator[tuple[int, bytes]]:
         """What one read of the socket brought. Raises EOFError at the end, StatusError if exec was refused."""
-        data = self.socket.recv(65536)
+        if self._early:
+            yield from self._early
+            self._early.clear()
+            return
+        data = self._read()
         self._ws.receive_data(data or None)
         for event in self._ws.events():
             if isinstance(event, AcceptConnection):
                 self._open = True
-            elif isinstance(event, BytesMessage) and event.data:
-                channel, payload = event.data[0], bytes(event.data[1:])
-                if channel == STATUS:
-                    self._ended(json.loads(payload))
-                elif payload:
-                    yield channel, payload
+            elif isinstance(event, BytesMessage):
+                self._message += event.data
+                if event.message_finished and self._message:
+                    channel, payload = self._message[0], bytes(self._message[1:])
+                    self._message.clear()
+                    if channel == STATUS:
+                        self._ended(json.loads(payload))
+                    elif payload:
+                        yield channel, payload
             elif isinstance(event, Ping):
                 self._send(event.response())
             elif isinstance(event, RejectConnection):
@@ -141,7 +176,8 @@ class ExecSession:
         self.socket.close()
 
     def _send(self, event: Any) -> None:
-        self.socket.sendall(self._ws.send(event))
+        self.unsent += self._ws.send(event)
+        self.flush()
 
     def _ended(self, status: dict[str, Any]) -> None:
         if status.get("status") == "Success":
@@ -190,18 +226,21 @@ def interact(
         STDERR: lambda data: os.write(2, data),
     }
     with _raw_terminal(session) if tty and sys.stdin.isatty() else contextlib.nullcontext():
-        watched: list[Any] = [session.socket, *([0] if stdin else [])]
         try:
             while True:
-                pending = session.socket.pending() if hasattr(session.socket, "pending") else 0
-                ready = [session.socket] if pending else select.select(watched, [], [])[0]
+                pending = session.pending()
+                watched: list[Any] = [session.socket, *([0] if stdin and len(session.unsent) < MOST_UNSENT else [])]
+                sending = [session.socket] if session.unsent else []
+                ready, writable, _ = select.select(watched, sending, [], 0 if pending else None)
+                if writable:
+                    session.flush()
                 if 0 in ready:
                     if data := os.read(0, 32768):
                         session.write(data)
                     else:
                         session.close_stdin()
-                        watched.remove(0)
-                if session.socket in ready:
+                        stdin = False
+                if pending or session.socket in ready:
                     for channel, payload in session.receive():
                         outputs[channel](payload)
         except EOFError:

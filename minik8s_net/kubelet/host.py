@@ -15,6 +15,7 @@ from ..kernel.netns import Netns
 from ..runtime.client import RuntimeClient
 from ..store.client import Client
 from ..store.events import EventRecorder
+from .tokens import PodTokens
 from .volumes import Volumes
 
 
@@ -41,11 +42,11 @@ class Host:
     network: PodNetwork
     netns: Netns
     network_ready: Callable[[Pod], Awaitable[None]]
-    token: Callable[[Pod], str] | None
+    tokens: PodTokens | None
     ca_pem: str
     events: EventRecorder
     mark: Callable[[str], None]
     mark_after: Callable[[str, float], None]
 
     def volumes(self, uid: str) -> Volumes:
-        return Volumes(self.pods_root / uid, self.client, self.token, self.ca_pem, self.node_ip)
+        return Volumes(self.pods_root / uid, self.client, self.tokens, self.ca_pem, self.node_ip)

@@ -27,11 +27,11 @@ from . import node
 from .host import Host, PodNetwork
 from .leftovers import remove_pods, remove_sandbox
 from .pod import PodWorker
+from .tokens import Ask, PodTokens
 
 log = logging.getLogger(__name__)
 SILENCE = 0.2  # seconds between looks whether a lost node is back
 STATUS_EVERY = 300.0  # seconds between full node statuses without a change
-Tokens = Callable[[Pod], str]  # the token of the pod's ServiceAccount, bound to the pod
 
 
 class Kubelet:
@@ -47,7 +47,7 @@ class Kubelet:
         cni: PodNetwork,
         node_netns: Netns,
         network_ready: Callable[[Pod], Awaitable[None]],
-        tokens: Tokens | None = None,
+        tokens: Ask | None = None,
         ca_pem: str = "",
     ) -> None:
         self.node_name, self.client, self.runtime, self.netns = node_name, client, runtime, node_netns
@@ -68,7 +68,7 @@ class Kubelet:
             network=cni,
             netns=node_netns,
             network_ready=network_ready,
-            token=tokens,
+            tokens=PodTokens(tokens) if tokens else None,
             ca_pem=ca_pem,
             events=EventRecorder(client, "kubelet", node_name),
             mark=self._reconciler.mark,
@@ -199,6 +199,8 @@ class Kubelet:
         await worker.sync(pod)
         if worker.done:
             del self._workers[uid]
+            if self.host.tokens:
+                self.host.tokens.forget(uid)
 
     async def _adopt(self) -> None:
         """Give each sandbox of this node to its pod; older attempts, and those without a pod, are removed."""
@@ -240,7 +242,15 @@ class Kubelet:
             except StatusError as error:
                 log.warning("%s: heartbeat: %s", self.node_name, error)
             await asyncio.sleep(node.RENEW_EVERY)
+            self._renew_tokens()
             await self._relist()
+
+    def _renew_tokens(self) -> None:
+        for uid in self.host.tokens.due() if self.host.tokens else ():
+            worker, pod = self._workers.get(uid), self._pods.get(uid)
+            if worker and pod and pod.status and pod.status.phase not in ("Succeeded", "Failed"):
+                worker.refresh_volumes()
+                self._reconciler.mark(uid)
 
     async def _relist(self) -> None:
         """Sandboxes that went without an event. A runtime that doesn't answer is `_follow_runtime`'s affair."""

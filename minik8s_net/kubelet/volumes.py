@@ -19,14 +19,16 @@ from pathlib import Path, PurePosixPath
 from lightkube.models.core_v1 import Container, DownwardAPIVolumeFile, KeyToPath, Volume
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret
 
+from ..api.errors import StatusError
 from ..runtime.cri import Mount
 from ..runtime.paths import open_source
 from ..store.client import Client
 from .fields import field_value, resource_value
+from .tokens import PodTokens
 
 Files = dict[str, tuple[bytes, int]]  # relative path -> content, mode
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-TOKEN_VOLUME = "kube-api-access"
+TOKEN_VOLUME, TOKEN_SECONDS = "kube-api-access", 3607
 DEFAULT_MODE = 0o644
 HOST_PATHS = ("/usr",)  # what a pod may see of the machine, read-only
 _FOLDERS = {
@@ -43,12 +45,10 @@ class VolumeError(Exception):
 
 
 class Volumes:
-    """The volumes of one pod. `root` is state.pods/UID; `token` makes the ServiceAccount's token."""
+    """The volumes of one pod. `root` is state.pods/UID; `tokens` gives its ServiceAccount's tokens."""
 
-    def __init__(
-        self, root: Path, client: Client, token: Callable[[Pod], str] | None, ca_pem: str, node_ip: str
-    ) -> None:
-        self.root, self.client, self.token, self.ca_pem, self.node_ip = root, client, token, ca_pem, node_ip
+    def __init__(self, root: Path, client: Client, tokens: PodTokens | None, ca_pem: str, node_ip: str) -> None:
+        self.root, self.client, self.tokens, self.ca_pem, self.node_ip = root, client, tokens, ca_pem, node_ip
 
     def set_up(self, pod: Pod, address: str) -> list[str]:
         """Make or refresh every volume; what is to be said of those that can't be. One doesn't keep another back."""
@@ -124,7 +124,8 @@ class Volumes:
             elif part.downwardAPI:
                 files |= self._downward(pod, part.downwardAPI.items, mode, address)
             elif part.serviceAccountToken:
-                files[part.serviceAccountToken.path] = (self._token(pod), mode)
+                asked = part.serviceAccountToken
+                files[asked.path] = (self._token(pod, asked.audience or "", asked.expirationSeconds or 3600), mode)
         return files
 
     def _data(
@@ -159,8 +160,11 @@ class Volumes:
             files[item.path] = (text.encode(), item.mode or mode)
         return files
 
-    def _token(self, pod: Pod) -> bytes:
-        return self.token(pod).encode() if self.token else b""
+    def _token(self, pod: Pod, audience: str = "", seconds: int = TOKEN_SECONDS) -> bytes:
+        try:
+            return self.tokens.get(pod, audience, seconds).encode() if self.tokens else b""
+        except StatusError as error:
+            raise VolumeError(f"failed to fetch token: {error}") from None
 
     def _access_files(self, pod: Pod) -> Files:
         namespace = ((pod.metadata.namespace if pod.metadata else "") or "").encode()

@@ -21,9 +21,11 @@ from .cri import (
     Sandbox,
     SandboxConfig,
 )
+from .pipes import read_some
 from .wire import Channel, Json
 
 Answer = tuple[Any, list[int]]
+MAX_OUTPUT = 10 << 10  # bytes of each of its outputs that a probe or a hook is known by, as in Kubernetes
 
 
 class RuntimeClient:
@@ -195,11 +197,17 @@ class RuntimeClient:
         out, err, status = fds
         return ExecStreams(told["pid"], source, out, err, status)
 
-    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes, bytes]:
-        """(exit code, stdout, stderr). Raises TimeoutError after `timeout` seconds, having killed the process."""
+    async def exec_sync(
+        self, container_id: str, command: list[str], timeout: float, limit: int = MAX_OUTPUT
+    ) -> tuple[int, bytes, bytes]:
+        """(exit code, stdout, stderr), of each the first `limit` bytes: the rest is let go, the command goes on.
+
+        Raises TimeoutError after `timeout` seconds, having killed the process.
+        """
         streams = await self.exec(container_id, command)
         assert streams.stderr is not None
-        reads = [asyncio.ensure_future(_read_all(fd)) for fd in (streams.stdout, streams.stderr, streams.status)]
+        ends = (streams.stdout, streams.stderr, streams.status)
+        reads = [asyncio.ensure_future(read_some(fd, limit)) for fd in ends]
         try:
             async with asyncio.timeout(timeout or None):
                 code = await reads[2]
@@ -242,29 +250,3 @@ def _container_status(value: Json) -> ContainerStatus:
     config = value["config"]
     mounts = [Mount(**m) for m in config["mounts"]]
     return ContainerStatus(**{**value, "config": ContainerConfig(**{**config, "mounts": mounts})})
-
-
-async def _read_all(fd: int) -> bytes:
-    """Everything up to end of file; owns and closes the descriptor."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    collected = bytearray()
-
-    def readable() -> None:
-        try:
-            data = os.read(fd, 1 << 16)
-        except BlockingIOError:
-            return
-        collected.extend(data)
-        if not data and not done.done():
-            done.set_result(None)
-            loop.remove_reader(fd)
-
-    os.set_blocking(fd, False)
-    loop.add_reader(fd, readable)
-    try:
-        await done
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
-    return bytes(collected)

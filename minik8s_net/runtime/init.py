@@ -86,7 +86,7 @@ class Init:
         except OSError:  # EIO: the last user of a terminal has left
             return 0
         if data:
-            self._log.write(stream, data.replace(b"\r\n", b"\n"))
+            self._log.write(stream, data)
         return len(data)
 
 

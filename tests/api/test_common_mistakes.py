@@ -102,6 +102,21 @@ CASES = f"""
 - ['spec.hard[beer]: Invalid value: "beer": must be a standard resource type or fully qualified',
    'spec.hard[beer]: Invalid value: "beer": must be a standard resource for quota',
    'spec.hard[pods]: Invalid value: "-1": must be greater than or equal to 0']
+---
+- v1 Pod
+- {{{C}, volumes: [
+    {{name: c, configMap: {{name: m, items: [{{key: a, path: ..data}}]}}}},
+    {{name: p, projected: {{sources: [
+      {{configMap: {{items: [{{key: a, path: ../../etc/x}}]}}}},
+      {{secret: {{name: s, items: [{{key: a, path: t}}]}}, downwardAPI: {{items: [{{path: t, fieldRef: {{fieldPath: metadata.name}}}}]}}}},
+      {{serviceAccountToken: {{path: /t, expirationSeconds: 599}}}}]}}}}]}}
+- ['spec.volumes[0].configMap.items[0].path: Invalid value: "..data": must not start with ''..''',
+   'spec.volumes[1].projected.sources[0].configMap.name: Required value',
+   'spec.volumes[1].projected.sources[0].configMap.items[0].path: Invalid value: "../../etc/x": must not contain ''..''',
+   'spec.volumes[1].projected: Invalid value: "t": conflicting duplicate paths',
+   'spec.volumes[1].projected.sources[1]: Forbidden: may not specify more than 1 volume type',
+   'spec.volumes[1].projected.sources[2].serviceAccountToken.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes',
+   'spec.volumes[1].projected.sources[2].serviceAccountToken.path: Invalid value: "/t": must be a relative path']
 """
 WHOLE = """
 - storage.k8s.io/v1 StorageClass
@@ -121,6 +136,15 @@ WHOLE = """
 - rbac.authorization.k8s.io/v1 ClusterRoleBinding
 - {roleRef: {kind: Role, name: r}, subjects: [{kind: ServiceAccount, name: s}]}
 - ['roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"', 'subjects[0].namespace: Required value']
+---
+- v1 ConfigMap
+- {data: {..data: x, ..: x, ..2026_01_01: x, .ok: x, a..b: x}}
+- ['data[..data]: Invalid value: "..data": must not start with ''..''', 'data[..]: Invalid value: "..": must not be ''..''',
+   'data[..2026_01_01]: Invalid value: "..2026_01_01": must not start with ''..''']
+---
+- v1 Secret
+- {data: {..data: eA==}}
+- ['data[..data]: Invalid value: "..data": must not start with ''..''']
 """
 
 

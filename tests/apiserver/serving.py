@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,19 +42,24 @@ class LocalKubelets:
     said: dict[str, list[bytes]] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
     asked: list[LogOptions] = field(default_factory=list)
+    following: int = 0  # logs that are being told
+    pids: list[int] = field(default_factory=list)  # of the commands started by exec
 
     async def logs(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
         self.asked.append(options)
         if pod not in self.said:
             raise not_found("pods", pod)
-        sent = 0
-        for _ in range(1000):
-            for line in self.said[pod][sent:]:
-                yield line
-                sent += 1
-            if not options.follow:
-                return
-            await asyncio.sleep(0.01)
+        sent, self.following = 0, self.following + 1
+        try:
+            for _ in range(1000):
+                for line in self.said[pod][sent:]:
+                    yield line
+                    sent += 1
+                if not options.follow:
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            self.following -= 1
 
     async def exec(
         self, namespace: str, pod: str, container: str | None, command: list[str], *, tty: bool, stdin: bool
@@ -74,9 +79,12 @@ class LocalKubelets:
                 os.close(write0)
             streams = ExecStreams(process.pid, write0 if stdin else None, read1, read2, ended)
 
+        self.pids.append(process.pid)
+
         def reap() -> None:
             code = process.wait()
-            os.write(status, str(code if code >= 0 else 128 - code).encode())
+            with suppress(BrokenPipeError):  # nobody waits for it any more
+                os.write(status, str(code if code >= 0 else 128 - code).encode())
             os.close(status)
 
         threading.Thread(target=reap, daemon=True).start()
@@ -182,10 +190,11 @@ def serving(folder: Path) -> Iterator[Serving]:
     thread.start()
     config = ClusterConfig()
     pki = ensure_pki(folder / "pki", config)
-    tokens, kubelets = Tokens(pki), LocalKubelets()
+    kubelets = LocalKubelets()
 
     async def start() -> Serving:
         registry = Registry(Store(folder / "store.db"), config)
+        tokens = Tokens(pki, registry.peek)
         for name in ("default", "kube-system"):
             if registry.find(Namespace, name) is None:
                 registry.create(Namespace, {"metadata": {"name": name}})

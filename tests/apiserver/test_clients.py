@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from minik8s_net.client import exec as own_exec
+from minik8s_net.client.http import Api as OwnApi
 from tests.conftest import need_kubectl
 
 from .serving import Api, Json, Serving
@@ -117,6 +119,28 @@ def test_kubectl_creates_by_protobuf(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl("create", "serviceaccount", "robot") and kubectl("create", "token", "robot").count(".") == 2
 
 
+REVIEWS = {
+    "authentication.k8s.io/v1 TokenReview": {"token": "x"},
+    "authorization.k8s.io/v1 SubjectAccessReview": {"user": "u", "nonResourceAttributes": {"path": "/", "verb": "get"}},
+    "authorization.k8s.io/v1 SelfSubjectAccessReview": {"resourceAttributes": {"resource": "pods", "verb": "list"}},
+    "authorization.k8s.io/v1 LocalSubjectAccessReview": {"user": "u", "resourceAttributes": {"verb": "list"}},
+    "authorization.k8s.io/v1 SelfSubjectRulesReview": {"namespace": "default"},
+    "authentication.k8s.io/v1 SelfSubjectReview": None,
+}
+
+
+@pytest.mark.parametrize("what", REVIEWS)
+def test_kubectl_creates_reviews_from_files(kubectl: Kubectl, what: str) -> None:
+    """Kinds that cannot be patched: kubectl checks their fields itself, by /openapi/v2 in protobuf."""
+    version, kind = what.split()
+    body = {"apiVersion": version, "kind": kind, **({"spec": REVIEWS[what]} if REVIEWS[what] else {})}
+    answer = yaml.safe_load(kubectl("create", "-o", "yaml", "-f", "-", stdin=yaml.safe_dump(body)))
+    assert answer["kind"] == kind and answer["status"]
+    if "spec" in body:
+        wrong = yaml.safe_dump({**body, "spec": {"tokem": "x"}})
+        assert 'unknown field "tokem"' in kubectl("create", "-f", "-", stdin=wrong, code=1)
+
+
 def test_kubectl_explains_and_describes(kubectl: Kubectl) -> None:
     assert "hostPort\t<integer>" in kubectl("explain", "pod.spec.containers.ports")
     assert kubectl("explain", "netpol", "--recursive").count("<") > 20
@@ -200,3 +224,15 @@ def test_kr8s(cluster: Serving, api: Api, namespace: str) -> None:
 
     assert asyncio.run(script()) == {"stdout": b"hi\n", "code": 0, "found": ["web"]}
     assert api.get(f"/api/v1/namespaces/{namespace}/pods/web")["metadata"]["deletionGracePeriodSeconds"] == 5
+
+
+def test_our_own_exec_sends_while_it_reads(cluster: Serving, kubectl: Kubectl, namespace: str) -> None:
+    """Messages larger than a read of the socket, and more stdin than all buffers on the way hold."""
+    kubectl("create", "-f", "-", stdin=MANIFEST)
+    own = OwnApi.load(cluster.kubeconfig)
+    much = bytes(range(97, 123)) * 800_000
+    answer = own_exec.run(own, namespace, "web", ["cat"], stdin=much)
+    assert answer.stdout == much.decode() and answer.exit_code == 0
+    late = own_exec.run(own, namespace, "web", ["sh", "-c", "echo err >&2; sleep 0.3; wc -c; exit 3"], stdin=much)
+    assert (late.stdout.strip(), late.stderr, late.exit_code) == (str(len(much)), "err\n", 3)
+    assert own_exec.run(own, namespace, "web", ["seq", "200000"]).stdout.splitlines()[-1] == "200000"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -72,6 +75,37 @@ def test_exec_feeds_stdin_until_it_is_closed(cluster: Serving, pod: str) -> None
     assert status["status"] == "Success"
 
 
+def test_a_command_that_reads_late_gets_all_of_its_stdin(cluster: Serving, pod: str) -> None:
+    socket = connect(cluster, pod, "sh", "-c", "echo up; sleep 0.7; sha1sum", stdin=True, stdout=True)
+    for _ in range(400):
+        socket.send_binary(b"\x00" + b"x" * 10_000)
+    socket.send_binary(b"\xff\x00")
+    assert finish(socket)[0][1].split()[1].decode() == hashlib.sha1(b"x" * 4_000_000).hexdigest()
+
+
+def test_clients_that_vanish_while_the_command_does_not_read_leave_nothing_open(cluster: Serving, pod: str) -> None:
+    descriptors = Path("/proc/self/fd")  # the server's too: it runs in this process
+    before, started = len(list(descriptors.iterdir())), len(cluster.kubelets.pids)
+    sockets = [connect(cluster, pod, "sleep", "60", stdin=True, stdout=True) for _ in range(6)]
+    for socket in sockets:
+        assert socket.recv() == b"\x01"  # with nothing unread its kernel says goodbye behind all that was sent
+        socket.settimeout(0.3)
+        with pytest.raises((TimeoutError, websocket.WebSocketTimeoutException)):
+            while True:  # until nothing more goes into the pipes, buffers and queues in between
+                socket.send_binary(b"\x00" + b"x" * 100_000)
+    for socket in sockets:
+        socket.shutdown()  # as the kernel does for a killed client: no closing handshake
+    pids = cluster.kubelets.pids[started:]
+    try:
+        waited = time.monotonic() + 5
+        while (left := len(list(descriptors.iterdir())) - before) > len(pids) and time.monotonic() < waited:
+            time.sleep(0.05)
+        assert left <= len(pids)  # of each command the stand-in for a kubelet has one end of the status pipe
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_exec_sends_all_of_a_large_output(cluster: Serving, pod: str) -> None:
     output, _ = finish(connect(cluster, pod, "head", "-c", "20000000", "/dev/zero", stdout=True))
     assert len(output[1]) == 20_000_000
@@ -128,8 +162,9 @@ def test_logs(cluster: Serving, api: Api, pod: str) -> None:
     assert (answer.body, answer.headers.get_content_type()) == (b"one\ntwo\n", "text/plain")
     asked = cluster.kubelets.asked[-1]
     assert (asked.container, asked.tail_lines, asked.timestamps, asked.since_seconds) == ("c", 5, True, 60)
-    for query, code in (("container=x", 400), ("tailLines=-1", 422), ("limitBytes=0", 422), ("tailLines=x", 400)):
-        assert api("GET", f"{pod}/log?{query}").code == code
+    bad = [("container=x", 400), ("tailLines=-1", 422), ("limitBytes=0", 422), ("tailLines=x", 400)]
+    for query, code in (*bad, ("sinceTime=never", 400), ("sinceTime=2026-01-01", 400)):
+        assert api("GET", f"{pod}/log?{query}").code == code, query
     del cluster.kubelets.said["p"]
     assert api("GET", f"{pod}/log").code == 404
 
@@ -141,6 +176,18 @@ def test_logs_are_followed(cluster: Serving, api: Api, pod: str) -> None:
         cluster.kubelets.said["p"].append(b"two\n")
         assert response.readline() == b"two\n"
         api.close()
+
+
+def test_a_silent_log_is_answered_and_its_reader_may_leave(cluster: Serving, api: Api, pod: str) -> None:
+    cluster.kubelets.said["p"] = []
+    with api.open("GET", f"{pod}/log?follow=true") as response:
+        assert response.status == 200  # before a word was said
+        following = cluster.kubelets.following
+        api.close()
+    deadline = time.monotonic() + 3
+    while cluster.kubelets.following == following and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cluster.kubelets.following == following - 1
 
 
 class _Web(http.server.BaseHTTPRequestHandler):
@@ -166,6 +213,32 @@ def web(cluster: Serving) -> Iterator[None]:
         yield
         server.shutdown()
         thread.join()
+
+
+def test_the_proxy_passes_the_path_on_as_it_was_sent(api: Api, pod: str, web: None) -> None:
+    escaped = "/a%20b/c%3Fd%2Fe%25;v=1/%C3%BC%ff/?q=%3F"
+    assert api("POST", f"{pod}:8080/proxy{escaped}", "x").body.decode() == f"{escaped} x None"
+    assert api("POST", f"{pod}%3A8080/proxy{escaped}", "x").body.decode() == f"{escaped} x None"
+    assert api("POST", f"{pod}:8080/proxy", "x").body.startswith(b"/ x")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("pods/p:99999", 503, "error trying to reach service: dial tcp: address 99999: invalid port"),
+        ("pods/p:%C2%B2", 400, 'no port named "²" on pod p'),
+        ("pods/ftp:p:80", 400, 'invalid pod request "ftp:p:80"'),
+        ("pods/:80", 400, 'invalid pod request ":80"'),
+        ("services/a:b:c:d", 400, 'invalid service request "a:b:c:d"'),
+        ("services/s:99999", 503, 'no service port 99999 found for service "s"'),
+        ("services/s:nope", 503, 'no endpoints available for service "s:nope"'),
+    ],
+)
+def test_what_the_proxy_cannot_reach(api: Api, namespace: str, pod: str, name: str, code: int, said: str) -> None:
+    base = f"/api/v1/namespaces/{namespace}"
+    api.create(f"{base}/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]}})
+    refused = api("GET", f"{base}/{name}/proxy/")
+    assert (refused.code, refused.json["message"]) == (code, said)
 
 
 def test_proxy_to_a_pod_and_to_a_service(api: Api, namespace: str, pod: str, web: None) -> None:

@@ -139,3 +139,28 @@ def test_answers_in_yaml(cluster: Serving, api: Api, pod: str) -> None:
     assert answer.headers["content-type"] == "application/yaml"
     assert answer.body.startswith(b"kind: Pod\napiVersion: v1\nmetadata:\n  name: p\n")
     assert api("GET", f"{pod}x", accept="application/yaml").body.startswith(b"kind: Status\n")
+
+
+def test_metadata_is_written_with_the_status_as_far_as_its_kind_lets_it(api: Api, namespace: str, pod: str) -> None:
+    node = api.create("/api/v1/nodes", {"metadata": {"name": f"n-{namespace}"}})["metadata"]["name"]
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}
+    meta = {"labels": {"a": "b"}, "annotations": {"c": "d"}, "ownerReferences": [owner], "uid": None}
+    patch = {"metadata": meta, "status": {"message": "hello"}}
+    made = api("PATCH", f"{pod}/status", patch, MERGE).json
+    assert (made["metadata"]["labels"], made["metadata"]["annotations"]) == ({"a": "b"}, {"c": "d"})
+    assert "ownerReferences" not in made["metadata"] and made["metadata"]["uid"] and made["status"]["message"]
+    for path in (f"/api/v1/nodes/{node}/status", f"{pod}/status"):
+        assert api("PATCH", path, {"metadata": {"labels": {"-": "b"}}}, MERGE).code == 422
+    patch = {"metadata": {"labels": {"zone": "a"}}, "spec": {"unschedulable": True}}
+    changed = api("PATCH", f"/api/v1/nodes/{node}/status", patch, MERGE).json
+    assert changed["metadata"]["labels"]["zone"] == "a" and "spec" not in changed
+
+
+def test_a_deployments_labels_are_not_its_statuss(api: Api, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    api.create(path, {"metadata": {"name": "d", "labels": {"x": "y"}}, "spec": spec})
+    meta = {"labels": {"x": "z"}, "annotations": {"c": "d"}}
+    changed = api("PATCH", f"{path}/d/status", {"metadata": meta}, MERGE).json["metadata"]
+    assert (changed["labels"], changed["annotations"]) == ({"x": "y"}, {"c": "d"})

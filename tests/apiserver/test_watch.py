@@ -126,7 +126,11 @@ def test_selected_objects_come_and_go(api: Api, cluster: Serving, configmaps: st
     for labels in ({"team": "blue"}, {"team": "blue", "x": "y"}, {"team": "red"}):
         assert api("PUT", f"{configmaps}/a", config("a", **labels)).code == 200
     path = f"{configmaps}?watch=true&resourceVersion={start}&labelSelector=team%3Dred&timeoutSeconds=1"
-    assert told(events(api, path, lambda seen: len(seen) == 2)) == [("DELETED", "a"), ("ADDED", "a")]
+    seen = events(api, path, lambda seen: len(seen) == 2)
+    assert told(seen) == [("DELETED", "a"), ("ADDED", "a")]
+    gone = seen[0]["object"]["metadata"]
+    assert gone["labels"] == {"team": "red"}  # as it was when it last matched
+    assert int(start) < int(gone["resourceVersion"]) < int(seen[1]["object"]["metadata"]["resourceVersion"])
 
 
 def test_initial_events_bookmarks_and_timeout(api: Api, configmaps: str) -> None:

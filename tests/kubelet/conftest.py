@@ -36,6 +36,7 @@ class Node:
         self.runtime, self.state, self.config = client, state, config
         self.kubelets: NodeKubelets
         self.ready_for: list[str] = []  # addresses the kubelet asked the policy about, before any container ran
+        self.asked: list[tuple[str, int]] = []  # audience and seconds of the tokens it asked for
 
     async def __aenter__(self) -> Node:
         config = self.config
@@ -56,11 +57,15 @@ class Node:
         cni = Cni(self.config, self.state).at(self.spaces[2])
         self.kubelet = Kubelet(
             self.config, self.state, NODE, self.client, self.runtime, cni, self.spaces[2], self._network_ready,
-            lambda pod: "TOKEN", "CA",
+            self._token, "CA",
         )  # fmt: skip
         self.kubelets = NodeKubelets(self.client)
         self.kubelets.add(NODE, self.kubelet)
         self.task = asyncio.create_task(self.kubelet.run())
+
+    def _token(self, pod: Pod, audience: str, seconds: int) -> str:
+        self.asked.append((audience, seconds))
+        return f"{audience}-{len(self.asked)}" if audience else "TOKEN"
 
     async def _network_ready(self, pod: Pod) -> None:
         assert pod.status and pod.status.podIP, "status.podIP is written before the policy is asked"

@@ -206,7 +206,7 @@ def test_volumes_of_every_kind(on_node: OnNode) -> None:
         await node.until(lambda: node.ready("vol"))
         look = "cat /all/token /all/deep/k /etc/one.conf /down/cpu; stat -Lc %a /all/deep/k; echo hi > /sub/f"
         look += "; cat /whole/vol/x/f"
-        assert (await node.run("vol", "sh", "-c", look))[1] == "TOKENfrom-cmfrom-cm250400\nhi\n"
+        assert (await node.run("vol", "sh", "-c", look))[1] == "me-1from-cmfrom-cm250400\nhi\n"
         node.client.patch(Pod, "vol", {"metadata": {"labels": {"tier": "front"}}}, "default")
         await node.kubelet.settle()
         assert (await node.run("vol", "cat", "/down/labels", "/all/labels"))[1].count('tier="front"') == 2

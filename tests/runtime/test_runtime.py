@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import re
+import resource
 import struct
 import termios
 import time
@@ -52,7 +53,8 @@ async def web(client: RuntimeClient, logs: Path, name: str) -> str:
 
 def test_a_command_logs_exit_code_and_message(runtime: Runtime) -> None:
     async def script(client: RuntimeClient, logs: Path) -> None:
-        text = "hostname; echo $COLOUR; pwd; echo bad >&2; echo why > /dev/termination-log; printf rest; exit 3"
+        text = "hostname; echo $COLOUR; pwd; echo bad >&2; echo why > /dev/termination-log; "
+        text += "printf 'dos\\r\\nrest'; exit 3"
         sandbox = await pod(client, "logs")
         number = await start(
             client, logs, sandbox, "c", image="busybox", command=["sh", "-c"], args=[text],
@@ -63,7 +65,8 @@ def test_a_command_logs_exit_code_and_message(runtime: Runtime) -> None:
         lines = (logs / sandbox / "c.log").read_text().splitlines()
         assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z std(out|err) F ", line) for line in lines)
         said = [line.split(" ", 3)[3] for line in lines if " stdout " in line]
-        assert said == ["logs", "blue", "/tmp/deep", "rest"]
+        assert said == ["logs", "blue", "/tmp/deep", "dos", "rest"]
+        assert b" stdout F dos\r\n" in (logs / sandbox / "c.log").read_bytes()
         assert [line.split(" ", 3)[3] for line in lines if " stderr " in line] == ["bad"]
 
     runtime.run(script)
@@ -264,3 +267,20 @@ def test_killed_it_leaves_nothing_on_the_host(tmp_path: Path) -> None:
         remove_names(doomed.state)
     assert not container.exists()
     assert host() == before
+
+
+def test_of_an_endless_output_the_beginning_is_kept(runtime: Runtime) -> None:
+    async def script(client: RuntimeClient, logs: Path) -> None:
+        number = await start(client, logs, await pod(client, "yes"), "c", image="busybox", command=["sleep", "60"])
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        with pytest.raises(TimeoutError):
+            await client.exec_sync(number, ["yes"], 2)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        assert after.ru_maxrss - before.ru_maxrss < 50_000  # KiB
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+        much = "echo begins; head -c 50000000 /dev/zero; echo err >&2; exit 3"  # goes on to its end, though
+        code, out, err = await client.exec_sync(number, ["sh", "-c", much], 10)
+        assert (code, out, err) == (3, b"begins\n".ljust(10240, b"\0"), b"err\n")
+        assert (await client.exec_sync(number, ["sh", "-c", "yes | head -c 99999"], 10, limit=7))[1] == b"y\ny\ny\ny"
+
+    runtime.run(script)

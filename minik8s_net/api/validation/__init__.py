@@ -23,7 +23,7 @@ from minik8s_net.api.validation import (
     storage,
     workloads,
 )
-from minik8s_net.api.validation.meta import validate_metadata, validate_metadata_update
+from minik8s_net.api.validation.meta import validate_decorations, validate_metadata, validate_metadata_update
 
 Json = dict[str, Any]
 Validator = Callable[[Json], list[FieldError]]
@@ -69,4 +69,4 @@ def validate_change(kind: Kind, new: Json, old: Json, subresource: str | None = 
     return validator(new, old) if validator else []
 
 
-__all__ = ["validate", "validate_change", "validate_metadata", "validate_metadata_update"]
+__all__ = ["validate", "validate_change", "validate_decorations", "validate_metadata", "validate_metadata_update"]

@@ -148,10 +148,14 @@ def port_or_name(value: int | str) -> list[str]:
 
 
 def config_key(value: str) -> list[str]:
-    """A key of a ConfigMap or Secret."""
+    """A key of a ConfigMap or Secret. None begins with `..`: in a volume those names are the kubelet's own."""
     message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
     errors = _matching(value, 253, _CONFIG_KEY, message, "key.name", "KEY_NAME", "key-name")
-    return [*errors, f"must not be '{value}'"] if value in (".", "..") else errors
+    if value in (".", ".."):
+        errors = [*errors, f"must not be '{value}'"]
+    elif value.startswith(".."):
+        errors = [*errors, "must not start with '..'"]
+    return errors
 
 
 def env_name(value: str) -> list[str]:

@@ -11,6 +11,7 @@ from minik8s_net.api.validation.container import field_path
 from minik8s_net.api.validation.meta import one_of
 
 Json = dict[str, Any]
+MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS = 600, 2**32
 HOST_PATH_TYPES = (
     "",
     "BlockDevice",
@@ -59,6 +60,8 @@ def _source(volume: Json, path: str) -> list[FieldError]:
     if field == "downwardAPI":
         for i, item in enumerate(source.get("items", [])):
             errors += _downward(item, f"{at}.items[{i}]" if item.get("fieldRef") else at)
+    if field == "projected":
+        errors += _projected(source, at)
     if field == "hostPath":
         if not source.get("path"):
             errors.append(required(f"{at}.path"))
@@ -69,6 +72,46 @@ def _source(volume: Json, path: str) -> list[FieldError]:
     if field == "persistentVolumeClaim" and not source.get("claimName"):
         errors.append(required(f"{at}.claimName"))
     return errors
+
+
+def _projected(source: Json, path: str) -> list[FieldError]:
+    """One kind of source in each entry, and no path that two of them write."""
+    errors: list[FieldError] = []
+    paths: set[str] = set()
+    for i, entry in enumerate(source.get("sources", [])):
+        at = f"{path}.sources[{i}]"
+        for field in ("secret", "configMap", "downwardAPI"):
+            part, place = entry.get(field), f"{at}.{field}"
+            if part is None:
+                continue
+            if field == "downwardAPI":
+                for n, item in enumerate(part.get("items", [])):
+                    errors += _downward(item, f"{place}.items[{n}]" if item.get("fieldRef") else place)
+            else:
+                errors += [] if part.get("name") else [required(f"{place}.name")]
+                errors += _items(part.get("items", []), f"{place}.items")
+            for name in filter(None, (item.get("path") for item in part.get("items", []))):
+                if name in paths:
+                    errors.append(bad_value(path, part.get("name", name), "conflicting duplicate paths"))
+                paths.add(name)
+        if (token := entry.get("serviceAccountToken")) is not None:
+            errors += _token(token, f"{at}.serviceAccountToken")
+        if len(entry) > 1:
+            errors.append(prohibited(at, "may not specify more than 1 volume type"))
+    return errors
+
+
+def _token(token: Json, path: str) -> list[FieldError]:
+    seconds, errors = token.get("expirationSeconds", MIN_TOKEN_SECONDS), []
+    if seconds < MIN_TOKEN_SECONDS:
+        detail = "may not specify a duration less than 10 minutes"
+        errors.append(bad_value(f"{path}.expirationSeconds", seconds, detail))
+    if seconds > MAX_TOKEN_SECONDS:
+        detail = "may not specify a duration larger than 2^32 seconds"
+        errors.append(bad_value(f"{path}.expirationSeconds", seconds, detail))
+    if not token.get("path"):
+        return [*errors, required(f"{path}.path")]
+    return errors + _relative(token["path"], f"{path}.path")
 
 
 def _items(items: list[Json], path: str) -> list[FieldError]:
@@ -96,8 +139,12 @@ def _downward(item: Json, path: str) -> list[FieldError]:
 
 
 def _relative(value: str, path: str) -> list[FieldError]:
+    """A file in a volume. What begins with `..` there is the kubelet's own (`..data`)."""
     errors = [bad_value(path, value, "must be a relative path")] if value.startswith("/") else []
-    return errors + _no_backsteps(value, path)
+    errors += _no_backsteps(value, path)
+    if value.startswith("..") and not value.startswith("../"):
+        errors.append(bad_value(path, value, "must not start with '..'"))
+    return errors
 
 
 def _no_backsteps(value: str, path: str) -> list[FieldError]:

@@ -89,6 +89,11 @@ def carry_over(kind: Kind, new: Json, old: Json) -> None:
         raise invalid(kind, meta["name"], [prohibited("metadata.finalizers", why)])
 
 
+def kept(new: Json, old: Json, *keys: str) -> Json:
+    """`new` with these keys as in `old`."""
+    return {k: v for k, v in new.items() if k not in keys} | {k: old[k] for k in keys if k in old}
+
+
 def spec_changed(new: Json, old: Json) -> bool:
     """Whether anything but metadata and status differs."""
     return any(

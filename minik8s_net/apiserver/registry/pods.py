@@ -23,6 +23,7 @@ class PodStrategy(Strategy):
     """What admission adds to a pod, and how long its end may take."""
 
     returns_object = True
+    status_keeps = ("ownerReferences",)
 
     def admit_create(self, new: Json) -> None:
         """Priority, ServiceAccount and default tolerations. Raises StatusError 403."""

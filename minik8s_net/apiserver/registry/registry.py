@@ -124,8 +124,8 @@ class Registry(TypedClient):
     ) -> Version:
         """Replace the object by `change(present tree)`, a new tree, or the same one to leave it. Raises StatusError.
 
-        `subresource` "status" takes over the status only, "finalize" (namespaces) the spec only; of pods "binding" the
-        node's name, "ephemeralcontainers" and "resize" those.
+        `subresource` "status" takes over the status, "finalize" (namespaces) the spec, each with the metadata (but for
+        what the strategy keeps); of pods "binding" the node's name, "ephemeralcontainers" and "resize" those.
         """
         version = self.read(kind, namespace, name)
         old = version.tree
@@ -136,9 +136,7 @@ class Registry(TypedClient):
             raise conflict(kind.plural, name, STALE, kind.group)
         strategy = self.strategy(kind)
         if subresource in ("status", "finalize"):
-            part = "status" if subresource == "status" else "spec"
-            new = {**old, "metadata": dict(old["metadata"]), part: new.get(part, {})}
-            strategy.prepare_status(new, old)
+            new = self._one_part(kind, strategy, new, old, "status" if subresource == "status" else "spec")
         elif subresource == "binding":
             new = bound(old, new["spec"].get("nodeName", ""))
         else:
@@ -147,6 +145,16 @@ class Registry(TypedClient):
                 options.subresource = subresource
             self._prepare_update(kind, strategy, new, old, options, subresource)
         return self._finish_update(kind, version, new, options)
+
+    def _one_part(self, kind: Kind, strategy: Strategy, new: Json, old: Json, part: str) -> Json:
+        """`old` with this part of `new`, and what of its metadata may be written together with it."""
+        metadata.carry_over(kind, new, old)
+        meta = metadata.kept(new["metadata"], old["metadata"], "managedFields", *strategy.status_keeps)
+        new = {**old, "metadata": meta, part: new.get(part, {})}
+        if errors := rules.validate_update(kind, new, old, "status"):
+            raise invalid(kind, meta["name"], errors)
+        strategy.prepare_status(new, old)
+        return new
 
     def _prepare_update(
         self, kind: Kind, strategy: Strategy, new: Json, old: Json, options: WriteOptions, subresource: str | None

@@ -16,11 +16,35 @@ class ReturningStrategy(Strategy):
     returns_object = True
 
 
+class DeploymentStrategy(Strategy):
+    """A Deployment's labels go with its spec."""
+
+    status_keeps = ("labels",)
+
+
+class ApartStrategy(Strategy):
+    """Kinds younger than metav1.ResetObjectMetaForStatus: metadata is never written through their status."""
+
+    status_keeps = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
 _BY_RESOURCE: dict[str, type[Strategy]] = {
     "pods": PodStrategy,
     "services": ServiceStrategy,
     "namespaces": NamespaceStrategy,
     "jobs.batch": JobStrategy,
+    "deployments.apps": DeploymentStrategy,
+    **dict.fromkeys(
+        (
+            "apiservices.apiregistration.k8s.io",
+            "customresourcedefinitions.apiextensions.k8s.io",
+            "flowschemas.flowcontrol.apiserver.k8s.io",
+            "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+            "validatingadmissionpolicies.admissionregistration.k8s.io",
+            "volumeattachments.storage.k8s.io",
+        ),
+        ApartStrategy,
+    ),
     **dict.fromkeys(
         ("serviceaccounts", "podtemplates", "persistentvolumes", "persistentvolumeclaims", "resourcequotas"),
         ReturningStrategy,

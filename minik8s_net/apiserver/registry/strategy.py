@@ -19,6 +19,7 @@ class Strategy:
     """The common case. One instance per kind and registry; every hook may change the new tree in place."""
 
     returns_object = False  # a finished DELETE answers with the object instead of a Status
+    status_keeps: tuple[str, ...] = ()  # metadata that a write of the status leaves alone
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
