@@ -37,6 +37,7 @@ class Container:
         self.init = self.init_on_host = 0
         self.told = False  # TERM was sent: once, however often it is asked for
         self.error = ""
+        self.reported = False  # all that the report of its start had to say is known
         self.ended: list[Callable[[], None]] = []
 
 
@@ -224,13 +225,15 @@ class Verbs:
         told: Json = {}
         for line in data.splitlines():
             told |= json.loads(line)
-        one.init_on_host = told.get("init", 0)
+        one.init_on_host, one.reported = told.get("init", 0), True
         if error := told.get("error"):
             one.error = (
                 "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create "
                 f"failed: unable to start container process: {error}: unknown"
             )
             self._when_ended(one, lambda: request.refuse("ContainerCannotRun", one.error))
+            if not one.init:
+                self._finish(one)
             return
         if one.status["state"] == "created":
             one.status |= {"state": "running", "pid": told.get("pid", 0), "started_at": time.time()}
@@ -240,7 +243,7 @@ class Verbs:
         request.answer()
 
     def _ended(self, one: Container, code: int, final: int) -> None:
-        """Its init is gone, and with it all its processes. The report's end may still be on its way."""
+        """Its init is gone, and with it all its processes. Only the whole report tells whether it ever ran."""
         one.init = 0
         os.set_blocking(final, False)
         try:
@@ -249,7 +252,8 @@ class Verbs:
             message = ""
         os.close(final)
         one.status |= {"exit_code": code, "message": message}
-        self._server.after(0, lambda: self._finish(one))
+        if one.reported:
+            self._finish(one)
 
     def _finish(self, one: Container) -> None:
         if one.status["state"] == "exited":
