@@ -126,7 +126,7 @@ Script = Callable[[Node], Awaitable[None]]
 @pytest.fixture
 def on_node(runtime: Runtime, tmp_path: Path) -> Callable[[Script], None]:  # noqa: F811
     """Run an `async def script(node)` against a node of its own."""
-    config = ClusterConfig(name=f"kl{runtime.pid}", nodes=1)
+    config = ClusterConfig(name=runtime.cluster, nodes=1)  # so that what it names on the host goes with it
 
     def run(script: Script) -> None:
         async def inside(client: RuntimeClient, _: Path) -> None:
