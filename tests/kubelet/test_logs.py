@@ -6,10 +6,13 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from minik8s_net.apiserver.kubelets import LogOptions
 from minik8s_net.kubelet import logs
 from minik8s_net.runtime.log import MAX_FILE, MAX_LINE, LogFile
 
+pytestmark = pytest.mark.netns  # the runtime opens its logs below a clone of the folder, which takes CAP_SYS_ADMIN
 STAMP = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z "
 
 
