@@ -27,6 +27,7 @@ class Reconciler(Generic[K]):
         self._dirty: dict[K, None] = {}  # insertion ordered: first marked, first served
         self._busy: set[K] = set()
         self._failures: dict[K, int] = {}
+        self._timers: dict[K, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -38,8 +39,20 @@ class Reconciler(Generic[K]):
         self._wake.set()
 
     def mark_after(self, key: K, seconds: float) -> None:
-        """Mark `key` later, e.g. for a back-off or an expiry."""
-        asyncio.get_running_loop().call_later(seconds, self.mark, key)
+        """Mark `key` later, e.g. for a back-off or an expiry. Where it is to be marked earlier anyhow, that will do:
+        who reconciles it then finds out anew whether there is anything to wait for.
+        """
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer and timer.when() <= loop.time() + seconds:
+            return
+        if timer:
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self._due, key)
+
+    def _due(self, key: K) -> None:
+        del self._timers[key]
+        self.mark(key)
 
     async def run(self) -> None:
         """Work until cancelled."""

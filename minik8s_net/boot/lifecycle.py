@@ -30,13 +30,14 @@ __all__ = [
     "add_sbin_to_path",
     "clusters",
     "down",
+    "is_dead",
     "is_ready",
     "node_count",
     "stored_config",
     "up",
 ]
 POLL = 0.005
-NAMES_PATIENCE = 10  # seconds
+NAMES_PATIENCE = 3  # seconds
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide iptables from ordinary users
 
 
@@ -44,7 +45,8 @@ SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where distributions hide ipt
 class Started:
     """What `up` did: `resumed` if the cluster was there before, `running` if nothing had to be done.
 
-    `published`: whether the user's kubeconfig has our context.
+    `published`: whether the user's kubeconfig has our context. `deaf`: the nodes of a cluster that ran already whose
+    names do not work: for whoever is breaking it on purpose that is no error.
     """
 
     config: ClusterConfig
@@ -52,6 +54,7 @@ class Started:
     resumed: bool
     running: bool
     published: bool
+    deaf: tuple[str, ...] = ()
 
 
 def up(
@@ -70,6 +73,7 @@ def up(
     add_sbin_to_path()
     _preflight(config)
     state = State.of(config.name)
+    deaf: tuple[str, ...] = ()
     with folder.held(state, "up", progress, make=True):
         resumed = state.config.exists()
         try:
@@ -81,7 +85,7 @@ def up(
             if not running or config.heal:
                 _ensure_supervisor(config, state, record)
             if running:
-                _await_names(state, config.name)
+                deaf = _deaf(state)
             else:
                 _await_ready(state, record, progress)
         except BaseException as error:
@@ -95,7 +99,7 @@ def up(
             raise
         if publish and not running:
             published.publish(state, config.name, progress)
-        return Started(config, time.monotonic() - began, resumed, running, published.anywhere(state))
+        return Started(config, time.monotonic() - began, resumed, running, published.anywhere(state), deaf)
 
 
 def down(name: str, tell: Callable[[str], None] = lambda _: None) -> bool:
@@ -152,6 +156,17 @@ def is_ready(name: str) -> bool:
         return False
 
 
+def is_dead(name: str) -> bool:
+    """Whether there is a cluster that nobody watches over any more, and nothing in it that was to be kept."""
+    state = State.of(name)
+    try:
+        supervisor = Record(state).read().get("supervisor")
+    except DamagedError:
+        return False
+    kept = any((state.root / "snapshots").glob("*"))
+    return state.config.exists() and not (supervisor and supervisor.alive()) and not kept
+
+
 def add_sbin_to_path() -> None:
     """Make iptables and friends findable for ordinary users too (this process and its children)."""
     present = os.environ.get("PATH", "").split(os.pathsep)
@@ -172,16 +187,15 @@ def _existing(state: State, wanted: ClusterConfig, explicit: bool) -> ClusterCon
     return stored
 
 
-def _await_names(state: State, name: str) -> None:
-    """A cluster that runs is not yet one whose names work: somebody may have deleted the DNS, or broken it."""
+def _deaf(state: State) -> tuple[str, ...]:
+    """A cluster that runs is not yet one whose names work: what somebody deleted of the DNS is put back, and asked."""
+    from ..api.errors import StatusError
     from ..client.http import Api
 
-    if not Api.load(state.kubeconfig).verb("names", seconds=NAMES_PATIENCE)["answered"]:
-        raise StartError(
-            f'cluster "{name}" runs, but its DNS has not answered within {NAMES_PATIENCE} s.\n'
-            f"See: {typed('status', name)}, {typed('fault list', name)}, and\n"
-            "kubectl -n kube-system get pods,services -l k8s-app=kube-dns"
-        )
+    try:
+        return tuple(Api.load(state.kubeconfig).verb("names", seconds=NAMES_PATIENCE)["deaf"])
+    except StatusError:  # a controller of an earlier version
+        return ()
 
 
 def _preflight(config: ClusterConfig) -> None:

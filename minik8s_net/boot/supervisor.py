@@ -41,24 +41,29 @@ class Supervisor:
 
     def run(self) -> None:
         """Until SIGTERM. The first start fails for good and `up` says why; later ones are tried again."""
-        started = False
+        started = failing = False
         while True:
             try:
                 runtime_process, controller_process = self._ensure()
             except (OSError, runtime.StartError, StartError) as error:
                 self._exit_if_gone()
-                log.exception("%s", "trying again" if started else "the cluster does not start")
+                self._bury()
+                log.log(logging.DEBUG if failing else logging.ERROR, "the cluster does not start", exc_info=True)
+                failing = True
                 if not started:
                     self._tell_failure(error)
                     raise SystemExit(1) from error
                 time.sleep(RETRY)
                 continue
-            started = True
+            started, failing = True, False
             self._wait_for_end_of([runtime_process, controller_process])
             if not self.config.heal:
                 signal.pause()
-            for pid in [pid for pid, child in self._children.items() if child.poll() is not None]:
-                del self._children[pid]
+            self._bury()
+
+    def _bury(self) -> None:
+        for pid in [pid for pid, child in self._children.items() if child.poll() is not None]:
+            del self._children[pid]
 
     def _ensure(self) -> tuple[Process, Process]:
         """Both parts running, started if need be. The controller's imports overlap with the runtime's start."""

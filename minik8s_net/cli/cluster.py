@@ -41,6 +41,13 @@ def up(args: argparse.Namespace) -> int:
     name = done.config.name
     if done.running:
         print(f'Cluster "{name}" is already running.')
+        if done.deaf:
+            print(
+                f"error: its DNS does not answer on {', '.join(done.deaf)}. See: {typed('status', name)},\n"
+                f"{typed('fault list', name)}, kubectl -n kube-system get pods,svc -l k8s-app=kube-dns",
+                file=sys.stderr,
+            )
+            return 1
     else:
         verb = "resumed" if done.resumed else "is up"
         print(f'Cluster "{name}" {verb}: {lifecycle.node_count(name)} nodes, DNS answers, in {done.seconds:.2f} s.')

@@ -23,7 +23,7 @@ def demo(args: argparse.Namespace) -> int:
     from ..state import State
 
     name = f"{args.cluster}-demo"
-    if lifecycle.stored_config(name) and not lifecycle.is_ready(name):
+    if lifecycle.is_dead(name):
         print(f'(the cluster "{name}" of a demo that was interrupted is ended first)', file=sys.stderr)
         lifecycle.down(name)
     if lifecycle.stored_config(name):

@@ -78,7 +78,7 @@ class ExecSession:
         self._open = False
         self._message = bytearray()  # as far as it has come
         self._early: list[tuple[int, bytes]] = []  # what came together with the server's consent
-        self.unsent = bytearray()
+        self.unsent, self._flushing = bytearray(), False
         self.socket = _dial(api)
         self.socket.setblocking(False)
         headers = [(b"Authorization", f"Bearer {api.connection.token}".encode())] if api.connection.token else []
@@ -120,9 +120,15 @@ class ExecSession:
 
     def flush(self) -> None:
         """Send of `unsent` what can be sent at once."""
-        with contextlib.suppress(*LATER):
-            while self.unsent:
-                del self.unsent[: self.socket.send(self.unsent[:65536])]
+        if self._flushing:  # a signal's handler (a new size) came in between: what it adds is sent by the loop below
+            return
+        self._flushing = True
+        try:
+            with contextlib.suppress(*LATER):
+                while self.unsent:
+                    del self.unsent[: self.socket.send(self.unsent[:65536])]
+        finally:
+            self._flushing = False
 
     def pending(self) -> bool:
         """Whether `receive` has something although the socket has not."""

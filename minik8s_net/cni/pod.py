@@ -7,7 +7,7 @@ once, to switch IPv6 off before its device arrives and to open a netlink socket 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -100,7 +100,7 @@ class Cni:
         result = self._result(node, leases.reserve(key))
         try:
             with _pod_fd(pod) as fd:
-                if not again or _wrong(result, fd, node.fd):
+                if not again or _wrong(result, fd, node.fd, _prepare):
                     _wire(result, fd, node.fd)
             if ports := ports or self._ports.get(key, ()):
                 self._ports[key] = ports
@@ -217,9 +217,9 @@ def _prepare() -> Socket:
     return Socket()
 
 
-def _wrong(pod: PodAddress, pod_fd: int, node_fd: int) -> list[str]:
-    """What both ends of the wire lack, in words."""
-    with Socket() as here, inside(pod_fd, node_fd, Socket) as there:
+def _wrong(pod: PodAddress, pod_fd: int, node_fd: int, enter: Callable[[], Socket] = Socket) -> list[str]:
+    """What both ends of the wire lack, in words. `enter` is called in the pod's namespace."""
+    with Socket() as here, inside(pod_fd, node_fd, enter) as there:
         return [*_missing(node_side(pod), here, "node"), *_missing(pod_side(pod), there, "pod")]
 
 

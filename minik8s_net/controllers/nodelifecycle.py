@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from lightkube.models.core_v1 import Taint
 from lightkube.resources.coordination_v1 import Lease
@@ -16,7 +17,7 @@ from lightkube.resources.core_v1 import Node, Pod
 from ..api.errors import StatusError, is_not_found
 from ..store.client import Client, Json
 from ..store.events import EventRecorder, timestamp
-from .common import condition, epoch, is_active, node_is_ready, tolerates
+from .common import condition, epoch, is_active, is_finished, node_is_ready, tolerates
 
 PERIOD = 5.0  # seconds between rounds
 GRACE = 40.0  # seconds without a renewed Lease
@@ -138,17 +139,19 @@ class NodeLifecycleController:
         for pod in self.client.list(Pod):
             node = pod.spec.nodeName if pod.spec else None
             assert pod.metadata and pod.metadata.name
-            if not node:
+            if _is_nobodys(pod, nodes):
+                if not (pod.metadata.deletionTimestamp and is_finished(pod)):  # else only finalizers keep it
+                    self._fail(pod)
+                    self._delete(pod, 0)
+            elif not node:
                 continue
-            if node not in nodes:
-                self._delete(pod, 0)
             elif is_active(pod) and any(self._must_leave(pod, taint) for taint in tainted[node]):
                 text = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
                 self.events.normal(pod, "TaintManagerEviction", text)
                 self._delete(pod, None)
 
     def _homeless(self, nodes: dict[str, Node]) -> bool:
-        return any(p.spec and p.spec.nodeName and p.spec.nodeName not in nodes for p in self.client.list(Pod))
+        return any(_is_nobodys(p, nodes) for p in self.client.list(Pod))
 
     def _must_leave(self, pod: Pod, taint: Taint) -> bool:
         tolerations = [t for t in (pod.spec.tolerations if pod.spec else None) or () if tolerates([t], taint)]
@@ -157,6 +160,18 @@ class NodeLifecycleController:
         limits = [t.tolerationSeconds for t in tolerations if t.tolerationSeconds is not None]
         since = epoch(taint.timeAdded) or time.time()
         return bool(limits) and time.time() - since > min(limits)
+
+    def _fail(self, pod: Pod) -> None:
+        """No kubelet will ever say that it is over, and whoever counts its end (a Job) waits for that."""
+        assert pod.metadata and pod.metadata.name
+        if is_finished(pod):
+            return
+        patch = {"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed"}}
+        try:
+            self.client.patch(Pod, pod.metadata.name, patch, pod.metadata.namespace, subresource="status")
+        except StatusError as error:
+            if not is_not_found(error) and error.code != 409:
+                raise
 
     def _delete(self, pod: Pod, grace: int | None) -> None:
         assert pod.metadata and pod.metadata.name
@@ -170,3 +185,9 @@ class NodeLifecycleController:
 
 
 _OURS = (UNREACHABLE, NOT_READY, CORDONED)
+
+
+def _is_nobodys(pod: Pod, nodes: Mapping[str, Node]) -> bool:
+    """No kubelet will end it: its node is gone, or it was deleted before it had one (Kubernetes' PodGC)."""
+    node = pod.spec.nodeName if pod.spec else None
+    return node not in nodes if node else bool(pod.metadata and pod.metadata.deletionTimestamp)

@@ -64,7 +64,9 @@ class StatefulSetController:
         for index in todo.create:
             tree = ordered_pod(found, index, self._revision_for(found, index, revision))
             words = f"create Pod {{0}} in StatefulSet {found.metadata.name} successful"
-            create_pod(self.client, self.events, found, tree, words)
+            if create_pod(self.client, self.events, found, tree, words) is None:
+                # somebody else's pod may have that name: its end is nothing we are told of
+                self._loop.mark_after((found.metadata.namespace, found.metadata.name), 1.0)
         for pod in todo.delete:
             if pod.metadata and pod.metadata.deletionTimestamp is None:
                 words = f"delete Pod {{0}} in StatefulSet {found.metadata.name} successful"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import Pod
@@ -49,14 +50,25 @@ class Ending:
             hurry.cancel()
 
     async def _hurry(self, ids: list[str]) -> None:
-        """Each time the end is hastened, tell the runtime the new limit: preStop hooks are waited for no longer."""
-        async with asyncio.TaskGroup() as stops:
-            while True:
-                await self._hastened.wait()
-                self._hastened.clear()
-                left = max(0.0, self._latest - time.monotonic())
-                for container_id in ids:
-                    stops.create_task(self._host.runtime.stop_container(container_id, left))
+        """Each time the end is hastened, tell the runtime the new limit. Returns once all have ended by it: preStop
+        hooks are waited for no longer."""
+        stops: set[asyncio.Future[Any]] = set()
+        told: asyncio.Future[Any] = asyncio.ensure_future(self._hastened.wait())
+        try:
+            while not stops or not all(stop.done() for stop in stops):
+                await asyncio.wait({told, *stops}, return_when=asyncio.FIRST_COMPLETED)
+                if told.done():
+                    self._hastened.clear()
+                    told = asyncio.ensure_future(self._hastened.wait())
+                    left = max(0.0, self._latest - time.monotonic())
+                    stops |= {asyncio.ensure_future(self._host.runtime.stop_container(one, left)) for one in ids}
+                    if not ids:
+                        return
+            for stop in stops:
+                stop.result()
+        finally:
+            for task in (told, *stops):
+                task.cancel()
 
     async def stop_all(self, pod: Pod, views: Mapping[str, View], grace: float, address: str) -> None:
         """All preStop hooks at once; TERM to the containers together, then to the sidecars, last started first."""

@@ -17,7 +17,7 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """Once `set`, for good."""
+    """Once `set`, until `clear`."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -25,6 +25,10 @@ class Interrupt:
     def set(self) -> None:
         """The pod is to end."""
         self._event.set()
+
+    def clear(self) -> None:
+        """The pod lives after all."""
+        self._event.clear()
 
     async def unless(self, work: Awaitable[T]) -> T:
         """What `work` returns or raises. Raises Interrupted as soon as it is set: `work` has ended, cancelled, then."""

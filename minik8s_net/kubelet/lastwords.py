@@ -28,12 +28,12 @@ def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
             start = file.seek(max(0, file.seek(0, 2) - _READ))
-            lines = file.read().splitlines()
+            lines = file.read().split(b"\n")
     except OSError:
         return ""
     whole = lines[1:] if start else lines  # the first may have been cut
     said = b""
-    for line in whole[-MAX_LINES:]:
-        _, _, tag, *text = line.split(b" ", 3)
-        said += b"".join(text) + (b"" if tag == b"P" else b"\n")
+    parts = [line.split(b" ", 3) for line in whole]
+    for _, _, tag, text in [each for each in parts if len(each) == 4][-MAX_LINES:]:  # one may be cut by a full disk
+        said += text + (b"" if tag == b"P" else b"\n")
     return said[-MAX_BYTES:].decode(errors="replace")

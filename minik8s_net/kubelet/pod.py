@@ -26,7 +26,7 @@ from .prober import Prober
 from .sandbox import PodSandbox
 from .status import Verdict, View, pod_status
 
-TOKEN_REFRESH = 2400.0  # seconds after which projected tokens are written anew
+TOKEN_REFRESH = 2400.0  # seconds after which volumes are looked at again, and tokens that are due renewed
 MOUNT_FIRST, MOUNT_LAST = 0.5, 122.0  # seconds between tries to set up volumes
 
 
@@ -79,6 +79,8 @@ class PodWorker:
 
     async def sync(self, pod: Pod | None) -> None:
         self.pod = pod or self.pod
+        if pod is not None and pod.metadata and not pod.metadata.deletionTimestamp:
+            self._interrupt.clear()  # it is back under its uid (a snapshot restored)
         self._syncing = True
         try:
             if pod is None or (pod.metadata and pod.metadata.deletionTimestamp):

@@ -59,7 +59,10 @@ class Volumes:
             except (VolumeError, OSError, ValueError) as error:  # OSError: a full disk, a name too long
                 failed.append(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}')
         if needs_token(pod):
-            write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
+            try:
+                write_atomically(self._folder("projected", TOKEN_VOLUME), self._access_files(pod))
+            except (VolumeError, OSError, ValueError) as error:
+                failed.append(f'MountVolume.SetUp failed for volume "{TOKEN_VOLUME}" : {error}')
         return failed
 
     def tear_down(self) -> None:

@@ -173,7 +173,11 @@ def remove_names(state: State) -> None:
     except FileNotFoundError:
         return
     try:
-        _lock(folder, time.monotonic() + LOCK_PATIENCE)
+        try:
+            _lock(folder, time.monotonic() + LOCK_PATIENCE)
+        except BlockingIOError:
+            _say(f"{HOST_DIR} is locked by somebody else: our names in it stay until the next try")
+            return
         for name in os.listdir(folder):
             ours = name.startswith(f"{record.get('cluster')}.")
             if ours and any(_is_link_to(folder, name, target(pid, name)) for pid in runtimes):

@@ -328,3 +328,19 @@ def test_a_namespace_says_what_holds_it(cluster: Run) -> None:
         await one.until(lambda: one.client.find(Namespace, "shop") is None)
 
     cluster(script)
+
+
+def test_a_pod_that_no_kubelet_will_end_is_failed_and_counted(cluster: Run) -> None:
+    """Deleted before it had a node, or with its node: Kubernetes' PodGC writes Failed first."""
+
+    async def script(one: Cluster) -> None:
+        one.ready = False
+        nowhere = {**body(), "spec": {**body()["spec"], "nodeSelector": {"disk": "none"}}}
+        one.create(Job, "j", {"template": nowhere, "podReplacementPolicy": "Failed"})
+        await one.until(lambda: len(one.client.list(Pod, "default")) == 1)
+        (first,) = one.client.list(Pod, "default")
+        one.client.delete(Pod, first.metadata.name, "default")
+        await one.until(lambda: one.client.find(Pod, first.metadata.name, "default") is None)
+        await one.until(lambda: one.client.get(Job, "j", "default").status.failed == 1)  # a back-off, then another
+
+    cluster(script)

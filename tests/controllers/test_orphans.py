@@ -137,3 +137,16 @@ def test_a_stateful_set_adopts_only_pods_of_its_name(cluster: Run) -> None:
         assert not one.client.get(Pod, "web-more-1", "default").metadata.ownerReferences
 
     cluster(script)
+
+
+def test_a_pod_that_was_let_go_is_made_anew_once_its_name_is_free(cluster: Run) -> None:
+    async def script(one: Cluster) -> None:
+        make(one, StatefulSet)
+        await one.until(lambda: len(pods(one)) == 3)
+        one.client.patch(Pod, "web-0", {"metadata": {"labels": {"app": "mine"}}}, "default")
+        await one.until(lambda: not one.client.get(Pod, "web-0", "default").metadata.ownerReferences)
+        await one.until(lambda: any("FailedCreate" in event for event in one.events("web")))
+        one.client.delete(Pod, "web-0", "default", grace_seconds=0)
+        await one.until(lambda: len(pods(one)) == 3)
+
+    cluster(script)

@@ -35,3 +35,30 @@ def test_thousands_of_failures_end_nothing(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.ERROR):
         asyncio.run(script())
     assert len(caplog.records) == 1, "a run of failures is told once"
+
+
+def test_one_timer_a_key_the_earliest() -> None:
+    """However many events come while something is waited for, it is looked at once when the time has come."""
+    looked: list[float] = []
+
+    async def script() -> None:
+        clock = asyncio.get_running_loop().time
+
+        async def reconcile(key: str) -> None:
+            looked.append(clock())
+
+        loop = Reconciler("test", reconcile)
+        running = asyncio.create_task(loop.run())
+        began = clock()
+        for number in range(20):
+            loop.mark_after("key", 0.2 + number / 1000)
+        loop.mark_after("key", 0.05)  # earlier: instead
+        await asyncio.sleep(0.4)
+        assert len(looked) == 1 and 0.04 < looked[0] - began < 0.15
+        loop.mark_after("key", 0.01)
+        await asyncio.sleep(0.1)
+        assert len(looked) == 2
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(script())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -67,5 +68,17 @@ def test_what_has_no_effect_is_said(on_node: OnNode) -> None:
             ("wants", "Warning", "spec.hostIPC"),
             ("wants", "Warning", "spec.volumes[v].emptyDir.sizeLimit"),
         }
+
+    on_node(script)
+
+
+def test_a_hook_that_sleeps_is_not_waited_for_once_the_end_is_hastened(on_node: OnNode) -> None:
+    async def script(node: Node) -> None:
+        node.create("slow", hooked(preStop={"sleep": {"seconds": 25}}), terminationGracePeriodSeconds=30)
+        await node.until(lambda: node.ready("slow"))
+        node.client.delete(Pod, "slow", "default")
+        await asyncio.sleep(0.5)
+        node.client.delete(Pod, "slow", "default", grace_seconds=1)
+        assert await node.until(lambda: node.client.find(Pod, "slow", "default") is None) < 4
 
     on_node(script)

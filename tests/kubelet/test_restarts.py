@@ -48,6 +48,7 @@ def test_the_end_of_the_log_is_the_message_where_it_is_asked_for(on_node: OnNode
             sh("short", "echo oh; echo no >&2; exit 2", **asked),
             sh("many", "for n in $(seq 2000); do echo line $n; done; exit 2", **asked),
             sh("long", "head -c 9000 /dev/zero | tr '\\0' x; exit 2", **asked),
+            sh("returns", "printf '10%%\\r20%%\\n'; exit 1", **asked),
             sh("own", "echo log; printf said > /dev/termination-log; exit 2", **asked),
             sh("well", "echo log; exit 0", **asked),
             sh("plain", "echo log; exit 2"),
@@ -57,6 +58,7 @@ def test_the_end_of_the_log_is_the_message_where_it_is_asked_for(on_node: OnNode
         said = {s.name: s.state.terminated.message or "" for s in node.pod("all").status.containerStatuses}
         assert {name: said[name] for name in ("own", "well", "plain")} == {"own": "said", "well": "", "plain": ""}
         assert sorted(said["short"].splitlines()) == ["no", "oh"]
+        assert said["returns"] == "10%\r20%\n"
         assert said["many"].splitlines() == [f"line {n}" for n in range(1921, 2001)]
         assert said["long"] == "x" * 2047 + "\n"
 
