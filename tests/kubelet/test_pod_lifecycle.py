@@ -56,7 +56,7 @@ def test_a_sidecar_outlives_what_it_serves(on_node: OnNode) -> None:
         node.create(
             "both", sh("c", ends.format("0.5", "main"), **mount), volumes=[{"name": "v", "emptyDir": {}}],
             initContainers=[sh("side", ends.format("0", "side"), restartPolicy="Always", **mount)],
-            activeDeadlineSeconds=1,
+            activeDeadlineSeconds=2,  # from startTime, which has whole seconds only
         )  # fmt: skip
         await node.until(lambda: node.pod("both").status.phase == "Failed")
         order = node.state.pods / node.pod("both").metadata.uid / "volumes/kubernetes.io~empty-dir/v/order"
