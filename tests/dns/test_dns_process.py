@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import asyncio, json, os, signal, subprocess, sys, time, urllib.request
+import asyncio, ctypes, json, os, signal, subprocess, sys, time, urllib.request
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from dns_objects import config_map, namespace, service
@@ -33,7 +33,10 @@ async def main():
     await peer.start()
     env = {**os.environ, "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(peer.port)}
     began = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "minik8s_net.dns", env=env)
+    die_with_us = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives the test
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "minik8s_net.dns", env=env, preexec_fn=die_with_us
+    )
     def ready():
         try:
             with urllib.request.urlopen("http://127.0.0.1:8181/ready") as reply:
