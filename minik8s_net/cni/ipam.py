@@ -31,8 +31,10 @@ class Ipam:
 
     def reserve(self, key: str) -> IPv4Address:
         """The address of `key`: the one it has, else the next free one. Raises CniError: all are taken, no space."""
-        if (held := self.find(key)) is not None:
-            return held
+        return self.find(key) or self.reserve_next(key)
+
+    def reserve_next(self, key: str) -> IPv4Address:
+        """The next free address, for a key that has none. Raises CniError as `reserve`."""
         with self._draft(key) as draft:
             for address in self._candidates():
                 try:

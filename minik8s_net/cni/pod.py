@@ -96,11 +96,11 @@ class Cni:
 
     def _add(self, node: Netns, pod: str | int, key: str, ports: Sequence[HostPort]) -> PodAddress:
         leases = self.ipam(node)
-        again = leases.find(key) is not None
-        result = self._result(node, leases.reserve(key))
+        held = leases.find(key)
+        result = self._result(node, held or leases.reserve_next(key))
         try:
             with _pod_fd(pod) as fd:
-                if not again or _wrong(result, fd, node.fd, _prepare):
+                if not held or _wrong(result, fd, node.fd, _prepare):
                     _wire(result, fd, node.fd)
             if ports := ports or self._ports.get(key, ()):
                 self._ports[key] = ports
