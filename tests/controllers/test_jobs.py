@@ -339,8 +339,11 @@ def test_a_pod_that_no_kubelet_will_end_is_failed_and_counted(cluster: Run) -> N
         one.create(Job, "j", {"template": nowhere, "podReplacementPolicy": "Failed"})
         await one.until(lambda: len(one.client.list(Pod, "default")) == 1)
         (first,) = one.client.list(Pod, "default")
+        phases: list[str] = []
+        one.client.watch(Pod, lambda change: phases.append(change.new.status.phase))
         one.client.delete(Pod, first.metadata.name, "default")
         await one.until(lambda: one.client.find(Pod, first.metadata.name, "default") is None)
         await one.until(lambda: one.client.get(Job, "j", "default").status.failed == 1)  # a back-off, then another
+        assert phases[-1] == "Failed" and not one.client.get(Job, "j", "default").status.terminating
 
     cluster(script)

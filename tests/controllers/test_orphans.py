@@ -119,10 +119,13 @@ def test_a_replica_set_that_loses_the_labels_is_let_go_and_one_that_gets_them_ad
         make(one, Deployment)
         await one.until(lambda: len(pods(one)) == 3)
         (first,) = one.client.list(ReplicaSet, "default")
+        before = pods(one)
         one.client.patch(ReplicaSet, first.metadata.name, {"metadata": {"labels": {"app": "other"}}}, "default")
         await one.until(lambda: not one.client.get(ReplicaSet, first.metadata.name, "default").metadata.ownerReferences)
         one.client.patch(ReplicaSet, first.metadata.name, {"metadata": {"labels": {"app": "web"}}}, "default")
         await one.until(lambda: one.client.get(ReplicaSet, first.metadata.name, "default").metadata.ownerReferences)
+        assert one.client.get(Deployment, "web", "default").metadata.uid in owners(one, ReplicaSet)
+        assert before.items() <= pods(one).items(), "its pods went on all the time"
 
     cluster(script)
 
@@ -146,7 +149,10 @@ def test_a_pod_that_was_let_go_is_made_anew_once_its_name_is_free(cluster: Run) 
         one.client.patch(Pod, "web-0", {"metadata": {"labels": {"app": "mine"}}}, "default")
         await one.until(lambda: not one.client.get(Pod, "web-0", "default").metadata.ownerReferences)
         await one.until(lambda: any("FailedCreate" in event for event in one.events("web")))
+        others = pods(one)
         one.client.delete(Pod, "web-0", "default", grace_seconds=0)
         await one.until(lambda: len(pods(one)) == 3)
+        assert set(pods(one)) == {"web-0", "web-1", "web-2"} and others.items() <= pods(one).items()
+        assert owners(one, Pod) == {one.client.get(StatefulSet, "web", "default").metadata.uid}
 
     cluster(script)

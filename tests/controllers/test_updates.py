@@ -170,6 +170,7 @@ def test_a_parallel_set_recovers_from_a_broken_image(cluster: Run) -> None:
         one.ready = True
         one.client.patch(StatefulSet, "web", {"spec": {"template": template("nginx", app="web")}}, "default")
         await one.until(lambda: [p.spec.containers[0].image for p in one.pods()] == ["nginx"] * 3)
+        assert {p.metadata.name for p in one.pods()} == {"web-0", "web-1", "web-2"}
 
     cluster(script)
 
@@ -178,8 +179,10 @@ def test_changed_min_ready_seconds_reach_the_replica_set(cluster: Run) -> None:
     async def script(one: Cluster) -> None:
         one.create(Deployment, "web", {"replicas": 2, "selector": WEB, "template": template(app="web")})
         await one.until(lambda: sum(bool(p.status.podIP) for p in one.pods()) == 2)
+        before = {p.metadata.uid for p in one.pods()}
         one.client.patch(Deployment, "web", {"spec": {"minReadySeconds": 7}}, "default")
         await one.until(lambda: [s.spec.minReadySeconds for s in one.client.list(ReplicaSet, "default")] == [7])
+        assert {p.metadata.uid for p in one.pods()} == before, "no pod has to be another for that"
 
     cluster(script)
 

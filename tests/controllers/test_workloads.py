@@ -49,6 +49,10 @@ def test_a_deployment_scaled_in_mid_rollout_keeps_its_shares(cluster: Run) -> No
         await one.until(lambda: sizes() == [5, 8])
         one.client.patch(Deployment, "web", {"spec": {"replicas": 15}}, "default")
         await one.until(lambda: sizes() == [7, 11])
+        old = {
+            s.spec.replicas: s.spec.template.spec.containers[0].image for s in one.client.list(ReplicaSet, "default")
+        }
+        assert old[7] == "broken" and old[11] != "broken", "the larger share is of what works"
 
     cluster(script)
 
